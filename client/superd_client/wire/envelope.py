@@ -1,0 +1,298 @@
+"""Messages (protocol §4): the values that cross the layers, and how they are read from and written to JSON.
+
+The values are named tuples: immutable, typed, and four times as cheap to make as a frozen dataclass, which counts
+for something that is made once for each call.
+"""
+
+import re
+from typing import Annotated, Any, Final, Literal, NamedTuple, NotRequired, TypeAlias
+
+from pydantic import (
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    with_config,
+)
+from pydantic_core import ErrorDetails, core_schema, from_json, to_json
+from typing_extensions import TypedDict
+
+from superd_client.wire.errors import ErrorCode, ErrorObject, RemoteProtocolError
+from superd_client.wire.limits import CALL_ID_MAX, FAULTS_LISTED_MAX, ID_INTEGER_MAX, ID_TEXT_MAX
+
+RequestId: TypeAlias = int | str
+
+
+class Request(NamedTuple):
+    """A call that wants an answer. `params` is JSON data, or a model where the parser knows the method."""
+
+    id: RequestId
+    method: str
+    params: Any
+    call_id: str | None = None
+
+
+class Notification(NamedTuple):
+    """A call that wants none."""
+
+    method: str
+    params: Any
+    call_id: str | None = None
+
+
+class Result(NamedTuple):
+    """The answer to a call that succeeded."""
+
+    id: RequestId
+    value: Any
+
+
+class Failure(NamedTuple):
+    """The answer to a call that did not, or, with id None, to something that was no call."""
+
+    id: RequestId | None
+    error: ErrorObject
+
+
+class Mismatch(NamedTuple):
+    """A legal result that the caller's own model of it refuses; `faults` as in the data of -32602."""
+
+    id: RequestId
+    faults: list[dict[str, Any]]
+
+
+Reply: TypeAlias = Result | Failure | Mismatch
+
+
+class MessageRefused(RemoteProtocolError):
+    """A body that is not a legal message. The connection lives; `id` is where to send the error."""
+
+    def __init__(self, error: ErrorObject, request_id: RequestId | None = None) -> None:
+        """Keep the message's id, where it has a legal one."""
+        super().__init__(error)
+        self.id = request_id
+
+
+# --- what a legal message looks like -------------------------------------------------------------------------
+
+STRICT: Final = ConfigDict(strict=True, extra="forbid")
+
+
+def _one_error(kind: str, message: str) -> GetPydanticSchema:
+    """Report a union that does not match as one fault, not as one for each of its branches."""
+    return GetPydanticSchema(
+        lambda source, handler: core_schema.custom_error_schema(
+            handler(source), custom_error_type=kind, custom_error_message=message
+        )
+    )
+
+
+IdField: TypeAlias = Annotated[
+    Annotated[int, Field(ge=-ID_INTEGER_MAX, le=ID_INTEGER_MAX)]
+    | Annotated[str, StringConstraints(min_length=1, max_length=ID_TEXT_MAX)],
+    _one_error("request_id", "Input should be an integer within 2^53 - 1 or a string of 1 to 64 characters"),
+]
+CallId: TypeAlias = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9._:\-]+\z", min_length=1, max_length=CALL_ID_MAX)
+]
+
+
+@with_config(STRICT)
+class MetaFields(TypedDict):
+    """Protocol §5."""
+
+    call_id: NotRequired[CallId]
+
+
+@with_config(STRICT)
+class _CallFields(TypedDict):
+    jsonrpc: Literal["2.0"]
+    id: NotRequired[IdField]
+    method: str
+    params: NotRequired[Any]
+    meta: NotRequired[MetaFields]
+
+
+@with_config(STRICT)
+class _ResultFields(TypedDict):
+    jsonrpc: Literal["2.0"]
+    id: IdField
+    result: Any
+
+
+@with_config(STRICT)
+class _ErrorFields(TypedDict):
+    code: int
+    message: str
+    data: NotRequired[dict[str, Any]]
+
+
+@with_config(STRICT)
+class _FailureFields(TypedDict):
+    jsonrpc: Literal["2.0"]
+    id: IdField | None
+    error: _ErrorFields
+
+
+_id: Final = TypeAdapter[RequestId](IdField, config=ConfigDict(strict=True))
+_call: Final = TypeAdapter(_CallFields)
+_result: Final = TypeAdapter(_ResultFields)
+_failure: Final = TypeAdapter(_FailureFields)
+
+
+# --- reading -------------------------------------------------------------------------------------------------
+
+
+def parse_call(body: bytes) -> Request | Notification:
+    """Read what a client sent; raises MessageRefused."""
+    value = parse_json(body)
+    try:
+        fields = _call.validate_python(value)
+    except ValidationError as error:
+        raise MessageRefused(_invalid_request(value, error), _legal_id(value)) from None
+    params: Any = fields.get("params", {})
+    call_id = fields.get("meta", {}).get("call_id")
+    if "id" in fields:
+        return Request(fields["id"], fields["method"], params, call_id)
+    return Notification(fields["method"], params, call_id)
+
+
+def parse_reply(body: bytes) -> Result | Failure | Notification:
+    """Read what a server sent; raises MessageRefused."""
+    value = parse_json(body)
+    try:
+        if isinstance(value, dict) and "method" in value:
+            call = _call.validate_python(value)
+            return Notification(call["method"], call.get("params", {}), call.get("meta", {}).get("call_id"))
+        if isinstance(value, dict) and "error" in value:
+            failure = _failure.validate_python(value)
+            error = failure["error"]
+            return Failure(failure["id"], ErrorObject(error["code"], error["message"], error.get("data", {})))
+        fields = _result.validate_python(value)
+        return Result(fields["id"], fields["result"])
+    except ValidationError as error:
+        faults = list_faults(error)
+        raise MessageRefused(ErrorObject(ErrorCode.INVALID_REQUEST, "not a legal reply", faults)) from None
+
+
+def parse_json(body: bytes) -> Any:
+    """Read a JSON text as §3 has it; raises MessageRefused with the offset of the fault."""
+    try:
+        return from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise MessageRefused(_parse_error(body, str(error))) from None
+
+
+_PLACE = re.compile(r" at line (\d+) column (\d+)$")
+
+
+def _parse_error(body: bytes, reason: str) -> ErrorObject:
+    offset = _fault_offset(body, reason)
+    where = "" if offset is None else f" at byte {offset}"
+    data = {} if offset is None else {"offset": offset}
+    return ErrorObject(ErrorCode.PARSE_ERROR, f"not JSON: {_PLACE.sub('', reason)}{where}", data)
+
+
+def _fault_offset(body: bytes, reason: str) -> int | None:
+    """Turn the parser's line and column into an offset in bytes."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        invalid_text: int | None = error.start
+    else:
+        invalid_text = None
+    if "unicode" in reason and invalid_text is not None:
+        return invalid_text  # the parser's column for this fault differs between its releases
+    if reason.startswith("EOF"):
+        return len(body)
+    place = _PLACE.search(reason)
+    if place is None:
+        return None
+    line, column = int(place[1]), int(place[2])
+    line_start = 0
+    for _ in range(line - 1):
+        line_start = body.index(b"\n", line_start) + 1
+    return line_start + max(column - 1, 0)
+
+
+def _invalid_request(value: object, error: ValidationError) -> ErrorObject:
+    if isinstance(value, list):
+        message = "batches are not supported: send the requests one after another without waiting"
+    else:
+        message = "not a request"
+    return ErrorObject(ErrorCode.INVALID_REQUEST, message, list_faults(error))
+
+
+def _legal_id(value: object) -> RequestId | None:
+    try:
+        return _id.validate_python(value.get("id")) if isinstance(value, dict) else None
+    except ValidationError:
+        return None
+
+
+# --- faults ---------------------------------------------------------------------------------------------------
+
+#: Cuts on what a fault may say: its place holds names that the peer chose.
+_LOC_PARTS_MAX: Final = 32
+_LOC_TEXT_MAX: Final = 64
+_MSG_TEXT_MAX: Final = 200
+
+
+def list_faults(error: ValidationError, *, skip: int = 0) -> dict[str, Any]:
+    """The faults as §8 has them: `errors`, and `omitted` where there are more. `skip` cuts the head of each place."""
+    details = error.errors(include_url=False, include_context=True, include_input=False)
+    data: dict[str, Any] = {"errors": [_fault(detail, skip) for detail in details[:FAULTS_LISTED_MAX]]}
+    if len(details) > FAULTS_LISTED_MAX:
+        data["omitted"] = len(details) - FAULTS_LISTED_MAX
+    return data
+
+
+def _fault(detail: ErrorDetails, skip: int) -> dict[str, Any]:
+    loc = [
+        part[:_LOC_TEXT_MAX] if isinstance(part, str) else part
+        for part in detail["loc"][skip:][:_LOC_PARTS_MAX]
+    ]
+    message = detail["msg"]
+    if detail["type"] == "union_tag_invalid":  # pydantic's sentence repeats the input
+        message = f"Input tag does not match any of the expected tags: {detail['ctx']['expected_tags']}"
+    return {"loc": loc, "type": detail["type"], "msg": message[:_MSG_TEXT_MAX]}
+
+
+# --- writing ---------------------------------------------------------------------------------------------------
+
+
+def dump_request(request_id: RequestId, method: str, params: bytes, call_id: str | None) -> bytes:
+    """Write a request around `params`, which is JSON already."""
+    return b'{"jsonrpc":"2.0","id":%b,"method":%b,"params":%b%b}' % (
+        _dump_id(request_id),
+        to_json(method),
+        params,
+        _dump_meta(call_id),
+    )
+
+
+def dump_notification(method: str, params: bytes, call_id: str | None) -> bytes:
+    """Write a notification around `params`, which is JSON already."""
+    return b'{"jsonrpc":"2.0","method":%b,"params":%b%b}' % (to_json(method), params, _dump_meta(call_id))
+
+
+def dump_result(request_id: RequestId, value: bytes) -> bytes:
+    """Write a result around `value`, which is JSON already."""
+    return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (_dump_id(request_id), value)
+
+
+def dump_failure(request_id: RequestId | None, error: ErrorObject) -> bytes:
+    """Write a failure."""
+    fields = {"code": int(error.code), "message": error.message, "data": error.data}
+    return to_json({"jsonrpc": "2.0", "id": request_id, "error": fields})
+
+
+def _dump_id(request_id: RequestId) -> bytes:
+    return b"%d" % request_id if isinstance(request_id, int) else to_json(request_id)
+
+
+def _dump_meta(call_id: str | None) -> bytes:
+    # A call id has only characters that need no escape (§5).
+    return b"" if call_id is None else b',"meta":{"call_id":"%b"}' % call_id.encode()

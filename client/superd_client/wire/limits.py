@@ -1,0 +1,44 @@
+"""Every limit of the wire, with its reason. Protocol §10 lists them; a test compares the two."""
+
+from typing import Final
+
+#: Bytes of a frame's header: one big-endian unsigned 32-bit length (§2).
+HEADER_SIZE: Final = 4
+
+#: Largest body in bytes, unless configured otherwise. sd-varlink admits 16 MiB, D-Bus 128 MiB, gRPC 4 MiB:
+#: this is enough for a document and too little to trouble a small appliance.
+FRAME_SIZE_DEFAULT: Final = 16 * 1024 * 1024
+
+#: The smallest frame limit that may be configured: every failure that this side writes must fit into it.
+FRAME_SIZE_MIN: Final = 1024
+
+#: The largest frame limit that may be configured. Above it a copy in memory is the wrong way to pass data.
+FRAME_SIZE_MAX: Final = 256 * 1024 * 1024
+
+#: How deep arrays and objects may nest, the message included (§3). It is the parser's own bound (pydantic-core
+#: stops there to protect the C stack); deeper data has no business in a call.
+NESTING_MAX: Final = 201
+
+#: Largest magnitude of an integer id (§4.1): what every JSON implementation can hold exactly (RFC 8259 §6).
+ID_INTEGER_MAX: Final = 2**53 - 1
+
+#: Longest text id in characters (§4.1): room for a UUID with a prefix; ids are stored while calls run.
+ID_TEXT_MAX: Final = 64
+
+#: Longest call id in characters (§5): ids are stored and logged.
+CALL_ID_MAX: Final = 64
+
+#: Longest method name in characters (§6). D-Bus admits 255 for each part of a name.
+METHOD_NAME_MAX: Final = 128
+
+#: Calls of one connection that may run before the server stops reading from it (§7.3).
+CALLS_IN_FLIGHT_DEFAULT: Final = 1024
+
+#: Bytes of replies that may wait for one peer before the server stops reading from it (§7.3).
+WRITE_BUFFER_DEFAULT: Final = 1024 * 1024
+
+#: Faults listed in one error (§8). A list of 100,000 bad items must not make a reply of 10 MB.
+FAULTS_LISTED_MAX: Final = 32
+
+#: Names offered in place of an unknown one (§8).
+NEAREST_LISTED_MAX: Final = 3
