@@ -1,0 +1,104 @@
+"""The contracts of the methods that superd itself serves. `rpc.discover` shows what the fields say here."""
+
+from typing import Annotated, Final, TypeAlias
+
+from pydantic import ConfigDict, Field, JsonValue
+
+from superd_client.contract import Message, Method
+
+Count: TypeAlias = Annotated[int, Field(ge=0)]
+
+
+class Nothing(Message):
+    """No params."""
+
+
+class Echo(Message):
+    """A text that comes back as it was sent."""
+
+    text: str = Field(description="Any text.")
+
+
+class _Report(Message):
+    """The base of what the daemon says of itself.
+
+    Unknown members are ignored, and a field that is added later has a default: so the status of an older and of a
+    newer daemon can be read, as happens between an upgrade and the restart.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Listener(_Report):
+    """A socket on which the daemon accepts connections."""
+
+    address: str = Field(description="Its address, as clients write it: unix:/path or unix:@name.")
+    name: str | None = Field(
+        description="FileDescriptorName= of its unit; null where systemd did not pass it."
+    )
+    activated: bool = Field(description="Whether systemd passed it, rather than superd having opened it.")
+
+
+class ServiceInfo(_Report):
+    """A service that the daemon hosts."""
+
+    name: str = Field(description="The name under which it is registered.")
+    version: str = Field(description="The version that the service says it has.")
+    methods: Count = Field(description="How many methods it serves.")
+
+
+class Status(_Report):
+    """What the daemon is and what it has done since it started."""
+
+    version: str = Field(description="The version of superd.")
+    uptime_usec: Count = Field(description="Microseconds since the start.")
+    pid: int = Field(description="The process id, as the daemon itself sees it.")
+    unit: str | None = Field(
+        description="The systemd unit, by the daemon's control group; null outside systemd."
+    )
+    invocation_id: str | None = Field(
+        description="The unit's invocation id, see systemd.exec(5); null outside systemd."
+    )
+    systemd_version: str | None = Field(
+        description="The version of the running systemd; null where there is none."
+    )
+    listeners: tuple[Listener, ...] = Field(description="The sockets that accept connections.")
+    services: tuple[ServiceInfo, ...] = Field(description="The services, superd's own among them.")
+    connections: Count = Field(description="Connections that are open now.")
+    connections_accepted: Count = Field(description="Connections accepted since the start.")
+    connections_refused: Count = Field(description="Connections closed at once, because a limit was reached.")
+    calls_served: Count = Field(description="Calls answered with a result.")
+    calls_failed: Count = Field(description="Calls that were carried out, or begun, and have no result.")
+    calls_refused: Count = Field(
+        description="Calls that were not carried out: unknown method, wrong params, limits."
+    )
+    calls_in_flight: Count = Field(description="Calls that run now, this one among them.")
+    notifications: Count = Field(description="Notifications carried out.")
+    loop_lag_usec: Count | None = Field(
+        description="How late the event loop came to the last probe of its health, in microseconds; null before one."
+    )
+
+
+echo: Final = Method(
+    "echo.echo",
+    Echo,
+    Echo,
+    idempotent=True,
+    summary="Answer with the same text.",
+)
+
+status: Final = Method(
+    "superd.status",
+    Nothing,
+    Status,
+    idempotent=True,
+    summary="Say what the daemon is and what it has done since it started.",
+)
+
+discover: Final = Method(
+    "rpc.discover",
+    Nothing,
+    dict[str, JsonValue],
+    idempotent=True,
+    summary="Describe all methods as an OpenRPC document.",
+)

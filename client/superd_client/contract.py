@@ -1,0 +1,212 @@
+"""What both sides of a call agree on: a name, the models of params and result, the declared errors.
+
+A contract is plain data and needs only superd-client, so that the daemon that serves a method and the daemons that
+call it can import one module.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic_core import to_json
+from typing_extensions import TypedDict, override
+
+from superd_client.strictjson import StrictReader
+from superd_client.wire.envelope import (
+    STRICT,
+    Failure,
+    IdField,
+    MessageRefused,
+    Mismatch,
+    Notification,
+    Reply,
+    Result,
+    list_faults,
+    parse_reply,
+)
+from superd_client.wire.errors import ErrorCode, ErrorObject
+from superd_client.wire.limits import METHOD_NAME_MAX
+
+P = TypeVar("P", bound=BaseModel)
+R = TypeVar("R")
+
+_PART: Final = r"[a-z][a-z0-9_]*"
+_METHOD_NAME: Final = re.compile(rf"{_PART}(\.{_PART})+")
+
+
+class Message(BaseModel):
+    """The base of models that travel: strict, frozen, no unknown members, no NaN, no input in error texts."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+    )
+
+
+class Method(Generic[P, R]):
+    """One method: `Method("inventory.lookup", Lookup, Item)`.
+
+    `params` is a model that forbids unknown members (`Message` does); `result` is a model or any other type that
+    pydantic can read and write. `idempotent` says that carrying a call out twice is the same as once. `errors` are
+    the models of the failures that the method declares; they travel under their class names.
+
+    Raises ValueError for a name against protocol §6, TypeError for models that do not fit.
+    """
+
+    __slots__ = (
+        "_params_reader",
+        "_reply_reader",
+        "_result_adapter",
+        "errors",
+        "idempotent",
+        "name",
+        "params",
+        "result",
+        "summary",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        params: type[P],
+        result: type[R],
+        *,
+        idempotent: bool = False,
+        errors: Sequence[type[BaseModel]] = (),
+        summary: str = "",
+    ) -> None:
+        """Check the name and the models; build their validators."""
+        check_method_name(name)
+        for model in (params, *errors):
+            _check_model(name, model)
+        self.name: Final = name
+        self.params: Final = params
+        self.result: Final = result
+        self.idempotent: Final = idempotent
+        self.errors: Final[Mapping[str, type[BaseModel]]] = {model.__name__: model for model in errors}
+        self.summary: Final = summary
+        self._params_reader: StrictReader[P] = StrictReader(params)
+        self._reply_reader: StrictReader[Any] = StrictReader(_reply_fields(result))
+        self._result_adapter: TypeAdapter[R] = TypeAdapter(result)
+
+    @override
+    def __repr__(self) -> str:
+        """Show what a reader needs to recognise it."""
+        return (
+            f"Method({self.name!r}, {self.params.__name__}, {getattr(self.result, '__name__', self.result)})"
+        )
+
+    def encode_params(self, params: P) -> bytes:
+        """Write params as JSON; raises TypeError for another model's."""
+        if not isinstance(params, self.params):
+            message = f"{self.name}: params must be a {self.params.__name__}, not {type(params).__name__}"
+            raise TypeError(message)
+        return params.__pydantic_serializer__.to_json(params, by_alias=True, warnings="error")
+
+    def read_params(self, value: bytes) -> P:
+        """Read params from JSON; raises pydantic's ValidationError."""
+        return self._params_reader.read(value)
+
+    def encode_result(self, value: R) -> bytes:
+        """Write a result as JSON; raises ValueError if it is not what the method promises."""
+        if type(value) is not self.result:
+            value = self._result_adapter.validate_python(value, strict=True)
+        return self._result_adapter.serializer.to_json(value, by_alias=True, warnings="error")
+
+    def decode_reply(self, body: bytes) -> Reply:
+        """Read a reply to this method; raises MessageRefused if it is not a legal reply at all."""
+        try:
+            fields = self._reply_reader.read(body)
+        except ValidationError as error:
+            reply = parse_reply(body)
+            if isinstance(reply, Result):
+                return Mismatch(reply.id, list_faults(error, skip=1)["errors"])
+            return _only_reply(reply)
+        return Result(fields["id"], fields["result"])
+
+    def encode_error(self, detail: BaseModel, message: str) -> ErrorObject:
+        """Write a declared error; raises ValueError for one that this method does not declare."""
+        name = type(detail).__name__
+        if self.errors.get(name) is not type(detail):
+            message = f"{self.name} does not declare the error {name}"
+            raise ValueError(message)
+        value = detail.model_dump(mode="json", by_alias=True, warnings="error")
+        return ErrorObject(ErrorCode.APPLICATION_ERROR, message, {"type": name, "detail": value})
+
+    def decode_error(self, error: ErrorObject) -> BaseModel | None:
+        """Read the model of a declared error; None if it is none of ours or does not fit."""
+        model = self.errors.get(str(error.data.get("type")))
+        if error.code != ErrorCode.APPLICATION_ERROR or model is None:
+            return None
+        try:
+            return model.model_validate_json(to_json(error.data.get("detail")), strict=True)
+        except ValidationError:
+            return None
+
+
+class UntypedMethod:
+    """A method of which only the name is known: params and result are JSON data."""
+
+    __slots__ = ("name",)
+
+    #: An untyped method declares nothing.
+    errors: Final[Mapping[str, type[BaseModel]]] = {}
+
+    def __init__(self, name: str) -> None:
+        """Take any name: whether it exists is for the server to say."""
+        self.name: Final = name
+
+    def encode_params(self, params: object) -> bytes:
+        """Write params as JSON; raises TypeError or ValueError for what JSON cannot say (NaN among it)."""
+        if params is not None and not isinstance(params, Mapping):
+            message = f"{self.name}: params are passed by name, as a mapping, not as {type(params).__name__}"
+            raise TypeError(message)
+        return json.dumps(
+            dict(params or {}), allow_nan=False, ensure_ascii=False, separators=(",", ":")
+        ).encode()
+
+    def decode_reply(self, body: bytes) -> Reply:
+        """Read a reply; raises MessageRefused if it is not a legal one."""
+        return _only_reply(parse_reply(body))
+
+    def decode_error(self, error: ErrorObject) -> BaseModel | None:  # noqa: ARG002 - the same shape as Method's
+        """Know no model of any error."""
+        return None
+
+
+def check_method_name(name: str) -> None:
+    """Raise ValueError for a name against protocol §6."""
+    if not _METHOD_NAME.fullmatch(name) or len(name) > METHOD_NAME_MAX:
+        message = (
+            f"{name!r} is not a method name: it needs two or more parts joined by dots, each of lower-case letters, "
+            f"digits and underscores, and at most {METHOD_NAME_MAX} characters"
+        )
+        raise ValueError(message)
+
+
+def _check_model(method: str, model: object) -> None:
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        message = f"{method}: {model!r} is not a pydantic model"
+        raise TypeError(message)
+    if model.model_config.get("extra") != "forbid":
+        message = (
+            f"{method}: {model.__name__} must forbid unknown members: derive it from superd_client.Message"
+        )
+        raise TypeError(message)
+
+
+def _reply_fields(result: object) -> Any:
+    fields = {"jsonrpc": Literal["2.0"], "id": IdField, "result": result}
+    return with_config(STRICT)(TypedDict("ResultFields", fields))  # type: ignore[operator]
+
+
+def _only_reply(message: Result | Failure | Notification) -> Result | Failure:
+    if isinstance(message, Notification):
+        error = ErrorObject(ErrorCode.INVALID_REQUEST, "a notification in the place of a reply", {})
+        raise MessageRefused(error)
+    return message

@@ -1,0 +1,63 @@
+"""Reading JSON into models as protocol §3 has it, where pydantic by itself is kinder.
+
+pydantic's own parser accepts NaN and Infinity, and releases before 2.12 or so take the first of two members with
+one name where everything else takes the last. Both matter: a policy that looks at one of two methods and a
+dispatcher that runs the other is a hole. The first is looked for only where a model can hold such a value; the
+second is probed once, on import.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final, Generic, TypeVar
+
+from pydantic import TypeAdapter
+from pydantic_core import to_json
+from typing_extensions import TypedDict
+
+from superd_client.wire.envelope import parse_json
+
+T = TypeVar("T")
+
+
+class _Probe(TypedDict):
+    member: int
+
+
+#: Whether this pydantic resolves duplicate names to the last one.
+LAST_NAME_WINS: Final = TypeAdapter(_Probe).validate_json(b'{"member":1,"member":2}')["member"] == 2
+
+
+class StrictReader(Generic[T]):
+    """Reads one type from JSON, strictly."""
+
+    __slots__ = ("_may_hold_nan", "_validate")
+
+    def __init__(self, source: Any) -> None:
+        """Build the validator for the type `source`, which may be anything that pydantic knows."""
+        adapter: TypeAdapter[T] = TypeAdapter(source)
+        self._validate = adapter.validator.validate_json
+        self._may_hold_nan = not _FINITE_ONLY.isdisjoint(_schema_types(adapter.core_schema))
+
+    def read(self, body: bytes) -> T:
+        """Validate `body`; raises MessageRefused if it is not JSON, pydantic's ValidationError if it does not fit."""
+        if not LAST_NAME_WINS:
+            body = to_json(parse_json(body))
+        elif self._may_hold_nan and (b"NaN" in body or b"Infinity" in body):
+            parse_json(body)  # the words may stand in a string
+        value: T = self._validate(body, strict=True)
+        return value
+
+
+#: Kinds of core schema that let a NaN through.
+_FINITE_ONLY: Final = frozenset({"any", "float", "function-plain"})
+
+
+def _schema_types(schema: object) -> Iterable[str]:
+    """Every `type` that a core schema names, at any depth."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("type"), str):
+            yield schema["type"]
+        for part in schema.values():
+            yield from _schema_types(part)
+    elif isinstance(schema, list | tuple):
+        for part in schema:
+            yield from _schema_types(part)
