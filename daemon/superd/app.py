@@ -1,0 +1,243 @@
+"""The composition root: makes every part, ties them together, runs them from start to stop.
+
+The only module that sees everything. Order of a start: sockets, services, lifespans, accept, READY=1. Order of a
+stop: no more accepts, the calls that run, lifespans, exit.
+"""
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from enum import IntEnum
+from typing import Any, Final
+
+from superd import __version__
+from superd.dispatch import Dispatcher
+from superd.journal import MessageId, get_logger
+from superd.lifecycle import Input, Lifecycle
+from superd.listeners import Listener, ListenError, activated_listeners, bind_listener
+from superd.registry import Registry, ServiceError, load_service
+from superd.report import Reporter, StatusLine
+from superd.sd.activation import ActivationError
+from superd.sd.notify import Notifier
+from superd.sd.watchdog import Watchdog
+from superd.server import Server
+from superd.service import Service
+from superd.services.discover import discover_service
+from superd.services.echo import echo_service
+from superd.services.status import status_service
+from superd.session import SessionLimits
+from superd.settings import Settings
+from superd.stats import Stats
+from superd_client.parser import CallParser
+
+
+class ExitStatus(IntEnum):
+    """How the process ends; docs/reference/superd.md explains them. 78 is EX_CONFIG of sysexits.h."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    CONFIG = 78
+
+
+class StartError(Exception):
+    """The daemon cannot start; the text says why, `status` is what to exit with."""
+
+    def __init__(self, message: str, status: ExitStatus) -> None:
+        """Say why, and how to exit."""
+        super().__init__(message)
+        self.status = status
+
+
+def run(settings: Settings) -> ExitStatus:
+    """Serve until SIGTERM or SIGINT. Ends the process itself where a worker thread does not end."""
+    daemon = Daemon(settings)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        status = runner.run(daemon.run())
+    if daemon.worker_is_stuck:
+        # A thread cannot be cancelled, and the interpreter would wait for it at exit for ever.
+        os._exit(status)
+    return status
+
+
+def load_services(settings: Settings) -> list[Service]:
+    """Import the services that the settings name; raises StartError."""
+    try:
+        return [load_service(name) for name in settings.services]
+    except ServiceError as error:
+        raise StartError(str(error), ExitStatus.CONFIG) from error
+
+
+def open_listeners(settings: Settings) -> list[Listener]:
+    """The sockets that systemd passes and those that the settings name; raises StartError."""
+    listeners: list[Listener] = []
+    try:
+        listeners += activated_listeners()
+        for address in settings.listen:
+            listeners.append(bind_listener(address, settings.socket_mode))
+    except (ActivationError, ListenError) as error:
+        for listener in listeners:
+            listener.close()
+        raise StartError(str(error), ExitStatus.FAILED) from error
+    if not listeners:
+        message = "nothing to listen on: start superd by its socket unit, or use --listen ADDRESS"
+        raise StartError(message, ExitStatus.CONFIG)
+    return listeners
+
+
+class Daemon:
+    """One run of the daemon."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Make the parts that need neither a socket nor a loop."""
+        self._settings = settings
+        self._log = get_logger()
+        self._stats = Stats()
+        self._notifier = Notifier.from_environment()
+        self._lifecycle = Lifecycle(self._notifier)
+        self._watchdog = Watchdog.from_environment(self._notifier.watchdog)
+        self._workers = ThreadPoolExecutor(settings.worker_threads, thread_name_prefix="superd-worker")
+        self.worker_is_stuck = False
+
+    async def run(self) -> ExitStatus:
+        """Start, serve, stop; whatever ends the start is logged."""
+        stop = self._stop_on_signals()
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                await self._serve(stack, stop)
+        except StartError as error:
+            self._log.error("cannot start", message_id=MessageId.START_FAILED, reason=str(error))
+            self._lifecycle.advance(Input.FAILED)
+            return error.status
+        except Exception:  # noqa: BLE001 - a lifespan may raise anything when it ends; the journal gets it
+            self._log.exception("stopped by an error", message_id=MessageId.START_FAILED)
+            self._lifecycle.advance(Input.FAILED)
+            return ExitStatus.FAILED
+        finally:
+            self._workers.shutdown(wait=False, cancel_futures=True)
+        self._lifecycle.advance(Input.DRAINED)
+        self._log.info("stopped", message_id=MessageId.STOPPED, **self._totals())
+        return ExitStatus.OK
+
+    async def _serve(self, stack: contextlib.AsyncExitStack, stop: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
+        listeners = open_listeners(self._settings)
+        for listener in listeners:
+            stack.callback(listener.close)
+        reporter = Reporter(
+            registry=lambda: registry, listeners=listeners, stats=self._stats, watchdog=self._watchdog
+        )
+        registry = self._registry(reporter)
+        states = {service.name: await _enter(stack, service) for service in registry.services}
+        status_line = StatusLine(self._notifier, reporter.line)
+        server = self._server(registry, states, listeners, status_line.changed)
+        server.start()
+        self._watchdog.start(loop)
+        status_line.start(loop)
+        self._lifecycle.advance(Input.STARTED, status=reporter.line())
+        self._log.info("started", message_id=MessageId.STARTED, **self._identity(listeners, registry))
+        await stop.wait()
+        self._lifecycle.advance(Input.STOP)
+        self._log.info("stopping", message_id=MessageId.STOPPING, calls_in_flight=self._stats.calls_in_flight)
+        status_line.stop()
+        await self._drain(server)
+        self._watchdog.stop()
+
+    def _registry(self, reporter: Reporter) -> Registry:
+        built_in: dict[str, Callable[[], Service]] = {
+            "echo": lambda: echo_service(__version__),
+            "status": lambda: status_service(__version__, reporter.status),
+            "discover": lambda: discover_service(__version__, lambda: registry.methods),
+        }
+        services = [built_in[name]() for name in self._settings.builtin_services]
+        try:
+            registry = Registry(services + load_services(self._settings))
+        except ServiceError as error:
+            raise StartError(str(error), ExitStatus.CONFIG) from error
+        return registry
+
+    def _server(
+        self,
+        registry: Registry,
+        states: dict[str, Any],
+        listeners: list[Listener],
+        on_change: Callable[[], None],
+    ) -> Server:
+        settings = self._settings
+        dispatcher = Dispatcher(
+            registry.endpoints,
+            states=states,
+            workers=self._workers,
+            stats=self._stats,
+            on_change=on_change,
+            log_successes=settings.log_level == "debug",
+        )
+        return Server(
+            listeners,
+            dispatcher=dispatcher,
+            parse=CallParser(registry.methods),
+            limits=SessionLimits(settings.frame_size, settings.calls_in_flight, settings.write_buffer),
+            connections=settings.connections,
+            stats=self._stats,
+            on_change=on_change,
+        )
+
+    async def _drain(self, server: Server) -> None:
+        timeout = self._settings.drain_timeout
+        if not await server.drain(timeout):
+            self.worker_is_stuck = True
+            self._log.warning(
+                "calls still ran when the drain timeout ended; they were cancelled",
+                message_id=MessageId.DRAIN_TIMEOUT,
+                drain_timeout=timeout,
+            )
+
+    def _stop_on_signals(self) -> asyncio.Event:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        return stop
+
+    def _identity(self, listeners: list[Listener], registry: Registry) -> dict[str, Any]:
+        return {
+            "version": __version__,
+            "listeners": [listener.address for listener in listeners],
+            "services": [service.name for service in registry.services],
+        }
+
+    def _totals(self) -> dict[str, Any]:
+        stats = self._stats
+        return {
+            "calls_served": stats.calls_served,
+            "calls_failed": stats.calls_failed,
+            "calls_refused": stats.calls_refused,
+            "connections_accepted": stats.connections_accepted,
+        }
+
+
+async def _enter(stack: contextlib.AsyncExitStack, service: Service) -> Any:
+    """Enter a service's lifespan; raises StartError that names the service."""
+    if service.lifespan is None:
+        return None
+    try:
+        return await stack.enter_async_context(service.lifespan())
+    except Exception as error:
+        message = f"the service {service.name} cannot start: {type(error).__name__}: {error}"
+        raise StartError(message, ExitStatus.FAILED) from error
+
+
+_UVLOOP: Final = "uvloop"
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Uvloop where it is installed: it serves twice as many calls."""
+    if importlib.util.find_spec(_UVLOOP) is None:
+        return asyncio.new_event_loop
+    import uvloop  # noqa: PLC0415 - optional
+
+    return uvloop.new_event_loop

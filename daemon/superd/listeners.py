@@ -1,0 +1,129 @@
+"""Listening sockets: those that systemd passes, and stand-alone ones that we bind ourselves.
+
+A stand-alone socket never takes the place of a live one: whether a socket file is stale is decided, and its path
+bound anew, under a lock on the directory.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from superd.sd.activation import listen_sockets
+from superd_client.address import Address, parse_address
+
+#: Connections that may wait to be accepted. The kernel cuts it to net.core.somaxconn (4096 by default).
+BACKLOG: Final = 4096
+
+
+class ListenError(Exception):
+    """A stand-alone address cannot be listened on; the text says why."""
+
+
+class Listener(NamedTuple):
+    """A listening socket. `name` is systemd's FileDescriptorName=, `activated` whether systemd made it.
+
+    `inode` is what a stand-alone socket file's device and inode were when it was bound, else None.
+    """
+
+    sock: socket.socket
+    address: str
+    name: str | None
+    activated: bool
+    inode: tuple[int, int] | None = None
+
+    def close(self) -> None:
+        """Close the socket; remove its file if we made it and it is still ours."""
+        self.sock.close()
+        if self.inode is not None:
+            path = Path(self.address.removeprefix("unix:"))
+            with contextlib.suppress(FileNotFoundError):
+                if _inode(path) == self.inode:
+                    path.unlink()
+
+
+def activated_listeners() -> list[Listener]:
+    """The sockets that systemd passes to this process; raises ActivationError."""
+    return [
+        Listener(each.socket, f"unix:{_show(each.socket.getsockname())}", each.name, activated=True)
+        for each in listen_sockets()
+    ]
+
+
+def bind_listener(text: str, mode: int) -> Listener:
+    """Listen on an address; a socket file gets `mode` before anyone can connect. Raises ListenError."""
+    try:
+        address = parse_address(text)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            inode = _bind(sock, address, mode)
+        except BaseException:
+            sock.close()
+            raise
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        message = f"cannot listen on {text}: {reason}"
+        raise ListenError(message) from error
+    return Listener(sock, text, None, activated=False, inode=inode)
+
+
+def _bind(sock: socket.socket, address: Address, mode: int) -> tuple[int, int] | None:
+    if address.path is None:
+        sock.bind(address.sockaddr)
+        sock.listen(BACKLOG)
+        return None
+    path = Path(address.path)
+    with _locked(path.parent):
+        _remove_stale(path)
+        previous = os.umask(0o777 & ~mode)
+        try:
+            sock.bind(address.sockaddr)
+        finally:
+            os.umask(previous)
+        inode = _inode(path)
+        sock.listen(BACKLOG)
+    return inode
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Hold the lock that everyone takes who would replace a socket in `directory`."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove a socket file behind which nobody listens; raises OSError for anything else that is there."""
+    try:
+        kind = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(kind):
+        raise OSError(errno.EEXIST, "there is something that is not a socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        outcome = probe.connect_ex(str(path))
+    if outcome != errno.ECONNREFUSED:
+        # 0, EAGAIN (a full backlog) and EPROTOTYPE (a datagram socket) all mean that it is in use.
+        raise OSError(errno.EADDRINUSE, "another process listens there")
+    path.unlink()
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    found = path.lstat()
+    return found.st_dev, found.st_ino
+
+
+def _show(name: str | bytes) -> str:
+    """A socket's name as an address shows it; an abstract one begins with a NUL byte."""
+    text = os.fsdecode(name)
+    return f"@{text[1:]}" if text.startswith("\0") else text

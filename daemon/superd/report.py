@@ -1,0 +1,134 @@
+"""What the daemon says of itself: the answer of `superd.status`, and the line that `systemctl status` shows."""
+
+import asyncio
+import functools
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from superd import __version__
+from superd.listeners import Listener
+from superd.peer import unit_from_cgroup
+from superd.registry import Registry
+from superd.sd.notify import Notifier
+from superd.sd.watchdog import Watchdog
+from superd.stats import Stats
+from superd_client.builtin import Listener as ListenerStatus
+from superd_client.builtin import ServiceInfo, Status
+
+#: Seconds between two changes of the line that `systemctl status` shows.
+STATUS_INTERVAL: Final = 1.0
+
+_SYSTEMCTL_TIMEOUT: Final = 5.0
+
+
+class Reporter:
+    """Looks at the parts of the daemon and says how they are."""
+
+    def __init__(
+        self,
+        *,
+        registry: Callable[[], Registry],
+        listeners: Iterable[Listener],
+        stats: Stats,
+        watchdog: Watchdog,
+    ) -> None:
+        """The registry is asked for late: it holds the service that asks us."""
+        self._registry = registry
+        self._listeners = tuple(
+            ListenerStatus(address=each.address, name=each.name, activated=each.activated)
+            for each in listeners
+        )
+        self._stats = stats
+        self._watchdog = watchdog
+        self._invocation_id = os.environ.get("INVOCATION_ID")
+
+    async def status(self) -> Status:
+        """Everything that `superd.status` answers."""
+        version = await asyncio.to_thread(systemd_version)
+        counts = asdict(self._stats.snapshot())
+        return Status(
+            version=__version__,
+            pid=os.getpid(),
+            unit=own_unit(),
+            invocation_id=self._invocation_id,
+            systemd_version=version,
+            listeners=self._listeners,
+            services=tuple(
+                ServiceInfo(name=service.name, version=service.version, methods=len(service.endpoints))
+                for service in self._registry().services
+            ),
+            connections=counts.pop("connections_open"),
+            loop_lag_usec=self._watchdog.lag_usec,
+            **counts,
+        )
+
+    def line(self) -> str:
+        """The counts in one line."""
+        stats = self._stats
+        return (
+            f"{stats.connections_open} connections; calls: {stats.calls_in_flight} in flight, "
+            f"{stats.calls_served} served, {stats.calls_failed} failed, {stats.calls_refused} refused"
+        )
+
+
+class StatusLine:
+    """Keeps STATUS= up to date: at most once in an interval, and never while nothing changes."""
+
+    def __init__(self, notifier: Notifier, text: Callable[[], str]) -> None:
+        """Send what `text` returns."""
+        self._notifier = notifier
+        self._text = text
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin; without systemd there is nothing to do."""
+        if self._notifier.enabled:
+            self._loop = loop
+
+    def changed(self) -> None:
+        """Send a new line before long."""
+        if self._timer is None and self._loop is not None:
+            self._timer = self._loop.call_later(STATUS_INTERVAL, self._send)
+
+    def stop(self) -> None:
+        """Send no more."""
+        self._loop = None
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _send(self) -> None:
+        self._timer = None
+        self._notifier.status(self._text())
+
+
+def own_unit() -> str | None:
+    """The systemd unit that this process is in."""
+    try:
+        return unit_from_cgroup(Path("/proc/self/cgroup").read_text("utf-8"))
+    except OSError:
+        return None
+
+
+@functools.cache
+def systemd_version() -> str | None:
+    """The version of systemd on this host, None where it does not run (sd_booted(3)). Blocks at its first call."""
+    if not Path("/run/systemd/system").is_dir():
+        return None
+    try:
+        done = subprocess.run(
+            ["/usr/bin/systemctl", "--version"],
+            capture_output=True,
+            text=True,
+            timeout=_SYSTEMCTL_TIMEOUT,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = re.match(r"systemd (\S+)", done.stdout)
+    return found[1] if found else None

@@ -1,0 +1,175 @@
+"""Listeners -> sessions: accepts connections, admits or refuses them, and ends them all."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from superd.dispatch import Dispatcher
+from superd.journal import MessageId, get_logger
+from superd.listeners import Listener
+from superd.peer import Caller
+from superd.session import Session, SessionLimits
+from superd.stats import Stats
+from superd.transport import StreamTransport
+from superd_client.wire.connection import ParseCall, ServerConnection
+from superd_client.wire.errors import ErrorCode, ErrorObject
+
+#: Connections accepted before the loop gets a turn: a flood of connects must not starve the peers that are served.
+_ACCEPTS_PER_TURN: Final = 32
+
+#: Seconds without accepting after it failed, as a rule for want of descriptors. The connections wait in the backlog.
+_ACCEPT_PAUSE: Final = 0.1
+
+#: Seconds that cancelled handlers have to clean up before their connections are closed.
+_CANCEL_GRACE: Final = 1.0
+
+
+class Server:
+    """Serves `listeners` until it is drained. `on_change` is called when a count in `stats` may have changed."""
+
+    def __init__(
+        self,
+        listeners: Sequence[Listener],
+        *,
+        dispatcher: Dispatcher,
+        parse: ParseCall,
+        limits: SessionLimits,
+        connections: int,
+        stats: Stats,
+        on_change: Callable[[], None],
+    ) -> None:
+        """Admit at most `connections` peers at a time."""
+        self.listeners: Final = tuple(listeners)
+        self._dispatcher = dispatcher
+        self._parse = parse
+        self._limits = limits
+        self._connections = connections
+        self._stats = stats
+        self._on_change = on_change
+        self._sessions: set[Session] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._retries: dict[Listener, asyncio.TimerHandle] = {}
+        self._accept_is_failing = False
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._loop = asyncio.get_running_loop()
+        for listener in self.listeners:
+            listener.sock.setblocking(False)
+            self._resume(listener)
+
+    def _resume(self, listener: Listener) -> None:
+        self._loop.add_reader(listener.sock.fileno(), self._accept, listener)
+
+    def _accept(self, listener: Listener) -> None:
+        for _ in range(_ACCEPTS_PER_TURN):
+            try:
+                sock, _ = listener.sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._accept_failed(listener, error)
+                return
+            self._accept_is_failing = False
+            self._admit(sock)
+
+    def _accept_failed(self, listener: Listener, error: OSError) -> None:
+        """Wait a little: readiness is level-triggered and would call us again at once, for ever."""
+        if not self._accept_is_failing:
+            self._accept_is_failing = True
+            get_logger().error(
+                "cannot accept connections",
+                message_id=MessageId.ACCEPT_FAILED,
+                reason=error.strerror,
+                listener=listener.address,
+            )
+        self._loop.remove_reader(listener.sock.fileno())
+        self._retries[listener] = self._loop.call_later(_ACCEPT_PAUSE, self._resume, listener)
+
+    def _admit(self, sock: socket.socket) -> None:
+        caller = Caller.from_socket(sock)
+        if len(self._sessions) >= self._connections:
+            self._turn_away(sock, caller)
+            return
+        session = Session(
+            caller=caller,
+            dispatcher=self._dispatcher,
+            parse=self._parse,
+            limits=self._limits,
+            on_closed=self._session_closed,
+        )
+        self._sessions.add(session)
+        self._idle.clear()
+        self._stats.connections_accepted += 1
+        self._stats.connections_open += 1
+        session.start(self._loop, StreamTransport(self._loop, sock, session))
+        self._on_change()
+
+    def _turn_away(self, sock: socket.socket, caller: Caller) -> None:
+        """Say why, as far as the kernel takes it at once, and close."""
+        call_id = self._dispatcher.call_id(None)
+        data = {
+            "call_id": call_id,
+            "resource": "connections",
+            "used": len(self._sessions),
+            "limit": self._connections,
+        }
+        error = ErrorObject(ErrorCode.RESOURCE_EXHAUSTED, "too many connections", data)
+        self._stats.connections_refused += 1
+        get_logger().warning(
+            "connection refused",
+            message_id=MessageId.CONNECTION_REFUSED,
+            call_id=call_id,
+            peer_uid=caller.uid,
+            peer_pid=caller.pid,
+            peer_unit=caller.unit,
+            code=int(error.code),
+            reason=f"{error.message}: {self._connections} are open",
+        )
+        with sock, contextlib.suppress(OSError):
+            sock.setblocking(False)
+            sock.send(ServerConnection(frame_limit=self._limits.frame_size).send_refusal(None, error))
+
+    def _session_closed(self, session: Session) -> None:
+        self._sessions.discard(session)
+        self._stats.connections_open -= 1
+        if not self._sessions:
+            self._idle.set()
+        self._on_change()
+
+    async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 - the calls in flight are cancelled one by one, not this
+        """Accept no more, let what runs end, close; whether all ended within `timeout` seconds.
+
+        What has not ended by then is cancelled and answered so.
+        """
+        self._stop_accepting()
+        for session in tuple(self._sessions):
+            session.drain()
+        if await self._ended_within(timeout):
+            return True
+        for session in tuple(self._sessions):
+            session.cancel()
+        await self._ended_within(_CANCEL_GRACE)
+        for session in tuple(self._sessions):
+            session.abort()
+        await self._idle.wait()
+        return False
+
+    def _stop_accepting(self) -> None:
+        for handle in self._retries.values():
+            handle.cancel()
+        for listener in self.listeners:
+            self._loop.remove_reader(listener.sock.fileno())
+            if not listener.activated:
+                self._accept(listener)  # nobody else will: with systemd the next process does
+            listener.close()
+
+    async def _ended_within(self, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(self._idle.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True

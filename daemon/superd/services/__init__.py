@@ -1,0 +1,1 @@
+"""Built-in services. They know models and `Context`, never a socket."""
