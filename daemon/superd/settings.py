@@ -1,0 +1,352 @@
+"""What an operator may set, read once at the start. `docs/reference/configuration.md` is the manual.
+
+Each source (file, environment, command line) is validated by itself, before they are put together. So every
+fault is found, also one that a stronger source would hide, and each is reported with the source it stands in.
+"""
+
+import json
+import os
+import re
+import reprlib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from typing_extensions import override
+
+from superd_client.wire.limits import (
+    CALLS_IN_FLIGHT_DEFAULT,
+    FRAME_SIZE_DEFAULT,
+    FRAME_SIZE_MAX,
+    FRAME_SIZE_MIN,
+    WRITE_BUFFER_DEFAULT,
+)
+
+DEFAULT_CONFIG: Final = Path("/etc/superd/superd.toml")
+ENVIRONMENT_PREFIX: Final = "SUPERD_"
+CONFIG_VARIABLE: Final = "SUPERD_CONFIG"
+
+#: Variables with the prefix that are no settings: the client's address, and the path of the file.
+OTHER_VARIABLES: Final = frozenset({"SUPERD_SOCKET", CONFIG_VARIABLE})
+
+#: Connections of all peers together. sd-varlink and dbus-broker admit about as many; each costs a descriptor,
+#: so LimitNOFILE= of the unit must be larger.
+CONNECTIONS_DEFAULT: Final = 4096
+
+#: Threads for plain `def` handlers. They are for blocking work; more of them wait for the GIL, not the disk.
+WORKER_THREADS_DEFAULT: Final = 8
+
+#: Seconds for running calls to end after SIGTERM: a call's default time-out is 25 s (as D-Bus), and systemd
+#: kills after 90 s (DefaultTimeoutStopSec=).
+DRAIN_TIMEOUT_DEFAULT: Final = 30.0
+
+#: A day. Timers of the event loop are exact up to here, and a longer drain is a typing error.
+DRAIN_TIMEOUT_MAX: Final = 86_400.0
+
+#: Characters of a wrong value that an error repeats.
+VALUE_SHOWN_MAX: Final = 40
+
+#: Seconds in each unit of systemd.time(7), "Parsing time spans".
+_SECONDS: Final = {
+    **dict.fromkeys(("usec", "us", "µs", "μs"), 1e-6),
+    **dict.fromkeys(("msec", "ms"), 1e-3),
+    **dict.fromkeys(("", "seconds", "second", "sec", "s"), 1.0),
+    **dict.fromkeys(("minutes", "minute", "min", "m"), 60.0),
+    **dict.fromkeys(("hours", "hour", "hr", "h"), 3600.0),
+    **dict.fromkeys(("days", "day", "d"), 86_400.0),
+    **dict.fromkeys(("weeks", "week", "w"), 604_800.0),
+    **dict.fromkeys(("months", "month", "M"), 30.44 * 86_400),
+    **dict.fromkeys(("years", "year", "y"), 365.25 * 86_400),
+}
+_SPAN: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-zA-Zµμ]*)\s*")
+_SIZE: Final = re.compile(r"([0-9]{1,15})\s*(?:([KMG])(?:iB)?|B)?")
+_SHIFT: Final = {None: 0, "K": 10, "M": 20, "G": 30}
+_MODE: Final = re.compile(r"0?[0-7]{3}")
+
+_shorten = reprlib.Repr()
+_shorten.maxstring = _shorten.maxother = _shorten.maxlong = VALUE_SHOWN_MAX
+
+
+def parse_seconds(value: object) -> object:
+    """Seconds out of a number (as it is) or a time span of systemd.time(7), such as "1min 30s"."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    if not isinstance(value, str) or not value.strip():
+        raise PydanticCustomError("time_span", "write seconds, or a time span such as '1min 30s'")
+    total, position = 0.0, 0
+    while position < len(value):
+        match = _SPAN.match(value, position)
+        if match is None or match[2] not in _SECONDS:
+            raise PydanticCustomError("time_span", "not a time span: write one such as '30s' or '1min 30s'")
+        total += float(match[1]) * _SECONDS[match[2]]
+        position = match.end()
+    return total
+
+
+def parse_size(value: object) -> object:
+    """Bytes out of an integer or a size such as "16MiB"; K, M and G count by 1024, as in unit files."""
+    if not isinstance(value, str):
+        return value
+    match = _SIZE.fullmatch(value.strip())
+    if match is None:
+        raise PydanticCustomError("size", "write bytes, or a size such as '512KiB' or '16MiB'")
+    return int(match[1]) << _SHIFT[match[2]]
+
+
+def parse_mode(value: object) -> int:
+    """A file mode out of its octal digits. Not of a number: 600 and 0600 are different ones."""
+    if not isinstance(value, str) or _MODE.fullmatch(value) is None:
+        raise PydanticCustomError("mode", "write the mode in octal digits and quotes, such as '0660'")
+    return int(value, 8)
+
+
+def split_list(value: object) -> object:
+    """A list out of a string: JSON where it begins with a bracket, else parted by commas."""
+    if not isinstance(value, str):
+        return value
+    if not value.lstrip().startswith("["):
+        return [part for part in map(str.strip, value.split(",")) if part]
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise PydanticCustomError("json", "begins like a JSON list and is none") from None
+
+
+def _refuse_bool(value: object) -> object:
+    if isinstance(value, bool | float):
+        raise PydanticCustomError("int_type", "write a whole number")
+    return value
+
+
+def _unique(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(values))
+
+
+Text = Annotated[str, Field(min_length=1)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(split_list)]
+Count = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=1)]
+Size = Annotated[
+    int,
+    BeforeValidator(_refuse_bool),
+    BeforeValidator(parse_size),
+    Field(ge=FRAME_SIZE_MIN, le=FRAME_SIZE_MAX),
+]
+Seconds = Annotated[
+    float, BeforeValidator(parse_seconds), Field(ge=0, le=DRAIN_TIMEOUT_MAX, allow_inf_nan=False)
+]
+BuiltinService = Literal["echo", "status", "discover"]
+
+
+class Settings(BaseSettings):
+    """The settings of one run. Constructing it reads no file and no environment: `load_settings` does."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=ENVIRONMENT_PREFIX,
+        hide_input_in_errors=True,
+        validate_default=False,
+    )
+
+    services: Texts = Field(
+        default=(), description="Services to host: MODULE:NAME, or an entry point of superd.services."
+    )
+    builtin_services: Annotated[tuple[BuiltinService, ...], BeforeValidator(split_list)] = Field(
+        default=("echo", "status", "discover"), description="Which of superd's own services to offer."
+    )
+    listen: Texts = Field(default=(), description="Addresses to listen on where systemd passes no sockets.")
+    socket_mode: Annotated[int, BeforeValidator(parse_mode)] = Field(
+        default=0o600,
+        description="Mode of the sockets in `listen`, in octal. Those of systemd have SocketMode=.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least severe log lines to write."
+    )
+    log_target: Literal["auto", "journal", "stderr"] = Field(
+        default="auto", description="Where log lines go; auto: to the journal where stderr leads there."
+    )
+    frame_size: Size = Field(
+        default=FRAME_SIZE_DEFAULT,
+        description="Largest frame in bytes, in both directions: bounds the memory of a call.",
+    )
+    calls_in_flight: Count = Field(
+        default=CALLS_IN_FLIGHT_DEFAULT,
+        description="Running calls of one connection above which it is not read from: bounds the work of a peer.",
+    )
+    write_buffer: Size = Field(
+        default=WRITE_BUFFER_DEFAULT,
+        description="Bytes of unread replies above which a connection is not read from: bounds a peer's memory.",
+    )
+    connections: Count = Field(
+        default=CONNECTIONS_DEFAULT,
+        description="Open connections of all peers: bounds descriptors and memory.",
+    )
+    worker_threads: Count = Field(
+        default=WORKER_THREADS_DEFAULT,
+        description="Threads for handlers that are plain functions: bounds blocking work.",
+    )
+    drain_timeout: Seconds = Field(
+        default=DRAIN_TIMEOUT_DEFAULT,
+        description="Seconds that running calls get to end when the daemon stops.",
+    )
+
+    @classmethod
+    @override
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The arguments alone: `load_settings` puts the sources in order and keeps their names."""
+        return (init_settings,)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault: where it stands (a file, "environment", "command line"), the dotted key, what is wrong."""
+
+    source: str
+    key: str
+    message: str
+
+    @override
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.source, self.key, self.message) if part)
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. Carries all faults of all sources; one line each as text."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class _Environment(EnvSettingsSource):
+    """The raw strings of the environment: each field parses its own."""
+
+    @override
+    def prepare_field_value(
+        self, field_name: str, field: FieldInfo, value: Any, value_is_complex: bool
+    ) -> Any:
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    source: str
+    values: Mapping[str, object]
+
+
+def load_settings(
+    *, config: Path | None = None, overrides: Mapping[str, object] = MappingProxyType({})
+) -> Settings:
+    """The settings of all sources: file, its drop-ins, environment, `overrides`; the later wins.
+
+    `config` replaces the default file and must exist; so must the file that SUPERD_CONFIG names. `overrides`
+    are the command line; None in it means absent. Raises SettingsError with every fault of every source.
+    """
+    problems: list[Problem] = []
+    layers = [*_file_layers(config, problems), _environment_layer(problems)]
+    layers.append(
+        _Layer("command line", {key: value for key, value in overrides.items() if value is not None})
+    )
+    parts = [_validate(layer, problems) for layer in layers]
+    if problems:
+        raise SettingsError(problems)
+    return _merge(parts)
+
+
+def _merge(parts: Iterable[Settings]) -> Settings:
+    """Put validated layers together: the last one that sets a field wins; services add up."""
+    merged: dict[str, Any] = {}
+    for part in parts:
+        services = _unique((*merged.get("services", ()), *part.services))
+        merged |= {name: getattr(part, name) for name in part.model_fields_set}
+        merged["services"] = services
+    return Settings().model_copy(update=merged)
+
+
+def _validate(layer: _Layer, problems: list[Problem]) -> Settings:
+    """The layer as settings; its faults go to `problems`."""
+    unknown = [key for key in layer.values if key not in Settings.model_fields]
+    problems.extend(Problem(layer.source, key, _unknown_key(key)) for key in unknown)
+    try:
+        return Settings.model_validate(
+            {key: value for key, value in layer.values.items() if key not in unknown}
+        )
+    except ValidationError as error:
+        problems.extend(_as_problem(layer.source, fault) for fault in error.errors(include_url=False))
+        return Settings()
+
+
+def _as_problem(source: str, fault: ErrorDetails) -> Problem:
+    key = ".".join(map(str, fault["loc"]))
+    message = fault["msg"].removeprefix("Input ")
+    return Problem(source, key, f"{message} (got {_shorten.repr(fault['input'])})")
+
+
+def _unknown_key(key: str, prefix: str = "") -> str:
+    near = get_close_matches(key.lower(), Settings.model_fields, n=1)
+    name = f"{prefix}{near[0]}" if near else ""
+    return f"unknown key; did you mean {name.upper() if prefix else name}?" if near else "unknown key"
+
+
+def _file_layers(config: Path | None, problems: list[Problem]) -> list[_Layer]:
+    """The file and its drop-ins, `superd.toml` and `superd.d/*.toml` beside it, in lexical order."""
+    named = config if config is not None else os.environ.get(CONFIG_VARIABLE) or None
+    path = Path(named) if named is not None else DEFAULT_CONFIG
+    main = _read_file(path, problems, must_exist=named is not None)
+    drop_ins = (_read_file(each, problems, must_exist=True) for each in _list_drop_ins(path, problems))
+    return [main, *drop_ins]
+
+
+def _list_drop_ins(path: Path, problems: list[Problem]) -> list[Path]:
+    folder = path.with_suffix(".d")
+    try:
+        return sorted(each for each in folder.iterdir() if each.suffix == ".toml")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        problems.append(Problem(str(folder), "", f"cannot be read: {error.strerror}"))
+        return []
+
+
+def _read_file(path: Path, problems: list[Problem], *, must_exist: bool) -> _Layer:
+    """The keys of one TOML file; none, and a problem, where it cannot be read."""
+    try:
+        return _Layer(str(path), tomllib.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        fault = "no such file" if must_exist else None
+    except OSError as error:
+        fault = f"cannot be read: {error.strerror}"
+    except UnicodeDecodeError as error:
+        fault = f"is not UTF-8 at byte {error.start}"
+    except tomllib.TOMLDecodeError as error:
+        fault = f"is not TOML: {error}"
+    except RecursionError:
+        fault = "is not TOML: nested too deep"
+    if fault is not None:
+        problems.append(Problem(str(path), "", fault))
+    return _Layer(str(path), {})
+
+
+def _environment_layer(problems: list[Problem]) -> _Layer:
+    """The SUPERD_ variables; unknown ones are problems, so that a misspelt one is not a silent no-op."""
+    known = {f"{ENVIRONMENT_PREFIX}{field.upper()}" for field in Settings.model_fields} | OTHER_VARIABLES
+    for name in sorted(os.environ):
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in known:
+            key = name.removeprefix(ENVIRONMENT_PREFIX)
+            problems.append(Problem("environment", name, _unknown_key(key, ENVIRONMENT_PREFIX)))
+    return _Layer("environment", _Environment(Settings, case_sensitive=False)())
