@@ -1,0 +1,308 @@
+"""Logs: structlog to the journal with fields of our own, or to stderr. Fields: docs/reference/journal.md.
+
+One renderer makes the sentence that both targets show. What peers sent reaches a log only through `printable`:
+a method name with a newline or an escape sequence must not forge a line or move an operator's cursor.
+"""
+
+import atexit
+import contextlib
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, cast
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+from typing_extensions import override
+
+from superd.journal_socket import JOURNAL_SOCKET, Delivery, JournalSocket
+from superd_client.wire.errors import ErrorCode
+
+IDENTIFIER: Final = "superd"
+
+#: Characters of one value in a sentence: as much as a person reads.
+VALUE_MAX: Final = 256
+
+#: Characters of one value in a field of the journal: as much as a search needs. journald's own bound is 768 MiB.
+FIELD_MAX: Final = 4096
+
+#: Characters of a traceback: several hundred frames; the end is kept, since it names the exception.
+TRACEBACK_MAX: Final = 262_144
+
+#: Longest field name that journald accepts.
+FIELD_NAME_MAX: Final = 64
+
+#: Severities of syslog(3), by the names of structlog's methods.
+PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+_COLOURS: Final = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critical": "1;31"}
+
+#: What the sentence itself says, in the order of its parts; all other keys follow as key=value.
+_SENTENCE: Final = frozenset(
+    {"method", "peer_uid", "peer_pid", "peer_unit", "code", "reason", "duration_usec", "call_id"}
+)
+
+
+_CODE_NAMES: Final = {int(code): code.name.lower().replace("_", " ") for code in ErrorCode}
+_COLLECTIONS: Final = (list, tuple, set, frozenset)
+
+
+class MessageId(StrEnum):
+    """The kinds of lines that have an entry in systemd/superd.catalog. An id never changes its meaning."""
+
+    STARTED = "4003c4a3e85c42d8b87591011329bb7b"
+    STOPPING = "6bacdc852072446687f66ecc21d048aa"
+    STOPPED = "5fb4285050de4a3d971a8fdb21ef5783"
+    START_FAILED = "b826be76d58445a18d9fcc380d8bfb9e"
+    SETTINGS_INVALID = "17e423672994454d994f47b12b8d2694"
+    CALL_FAILED = "6fd1c998682343428e9794ee13ef290e"
+    CALL_REFUSED = "a65e7e1047a647ddbfd824a1e1e35784"
+    PEER_VANISHED = "47663ebf4e244887bd0b061c09f87dac"
+    FRAMING_LOST = "7d64edb3c48b4f35b684d243c17ca0b8"
+    CONNECTION_REFUSED = "23ac71ae50f04f969fa37587cd48130c"
+    ACCEPT_FAILED = "e390baccc13c44c5bc6351401447a802"
+    DRAIN_TIMEOUT = "61c7f94bfadb4309a9aa961bf068b3bc"
+    LOG_DROPPED = "f642a4fad8414efd9f2bf7222cf7f388"
+
+
+class Entry(NamedTuple):
+    """One log line on its way out: raw values, nothing escaped yet."""
+
+    level: str
+    event: str
+    fields: Mapping[str, object]
+    message_id: str | None = None
+    traceback: str | None = None
+
+
+def printable(text: str, limit: int = VALUE_MAX) -> str:
+    r"""`text` on one line and harmless: what cannot be printed as \x1b, what is over `limit` cut off."""
+    rest = len(text) - limit
+    shown = text if rest <= 0 else text[:limit]
+    if not shown.isprintable():
+        shown = "".join(each if each.isprintable() else _escape(each) for each in shown)
+    return shown if rest <= 0 else f"{shown}… ({rest} more)"
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _as_text(value: object) -> str:
+    if type(value) is str:
+        return value
+    if isinstance(value, _COLLECTIONS):
+        return ",".join(map(_as_text, value))
+    try:
+        return str(value)
+    except Exception as error:  # noqa: BLE001
+        # A value that cannot be shown must not cost the line, nor the call that logs it.
+        return f"<{type(value).__name__} whose text raises {type(error).__name__}>"
+
+
+def _show(value: object, limit: int = VALUE_MAX) -> str:
+    return printable(_as_text(value), limit)
+
+
+def render_message(entry: Entry) -> str:
+    """The line that says enough alone: `call refused: a.b from uid 1000 (romd.service): invalid params [call 4f]`."""
+    message = ": ".join([printable(entry.event, FIELD_MAX), *_clauses(entry.fields)])
+    if entry.fields.get("duration_usec") is not None:
+        message += f" in {_milliseconds(entry.fields['duration_usec'])}"
+    for key, value in entry.fields.items():
+        if key not in _SENTENCE and value is not None:
+            message += f" {printable(key)}={_quote(_show(value))}"
+    call_id = entry.fields.get("call_id")
+    return message if call_id is None else f"{message} [call {_show(call_id)}]"
+
+
+def _clauses(fields: Mapping[str, object]) -> Iterator[str]:
+    """What was asked and by whom, and what came of it."""
+    method, uid = fields.get("method"), fields.get("peer_uid")
+    who = None if uid is None else f"uid {_show(uid)}{_origin(fields)}"
+    if method is not None:
+        yield _show(method) + (f" from {who}" if who else "")
+    elif who:
+        yield who
+    code = _name_code(fields["code"]) if fields.get("code") is not None else ""
+    reason = _show(fields["reason"], FIELD_MAX) if fields.get("reason") is not None else ""
+    # Messages of errors often begin with the name of their code: once is enough.
+    if code and not reason.startswith(code):
+        yield code
+    if reason:
+        yield reason
+
+
+def _origin(fields: Mapping[str, object]) -> str:
+    """The peer's unit, else its pid, in brackets."""
+    if fields.get("peer_unit") is not None:
+        return f" ({_show(fields['peer_unit'])})"
+    return f" (pid {_show(fields['peer_pid'])})" if fields.get("peer_pid") is not None else ""
+
+
+def _name_code(code: object) -> str:
+    """An error code of protocol §8 by its name, any other value as it is."""
+    name = _CODE_NAMES.get(code) if isinstance(code, int) else None
+    return name or f"code {_show(code)}"
+
+
+def _milliseconds(microseconds: object) -> str:
+    return f"{microseconds / 1000:.1f} ms" if isinstance(microseconds, int | float) else _show(microseconds)
+
+
+def _quote(value: str) -> str:
+    """The value in quotes where it could be taken for more than one, or for none."""
+    if value and not set(value) & set(' "='):
+        return value
+    return '"' + value.replace('"', r"\"") + '"'
+
+
+def _continuation(text: str | None) -> str:
+    """A traceback as lines below the first, indented so that none can pass for a log line of its own."""
+    if text is None:
+        return ""
+    return "".join(f"\n    {printable(line, FIELD_MAX)}" for line in text.splitlines())
+
+
+@lru_cache(maxsize=512)
+def field_name(key: str) -> str:
+    """The journal's name of a key: SUPERD_<KEY>, of the characters and the length that journald accepts."""
+    return f"SUPERD_{re.sub('[^A-Z0-9_]', '_', key.upper())}"[:FIELD_NAME_MAX]
+
+
+def journal_fields(entry: Entry) -> dict[str, str]:
+    """The record for journald. Fields without a value are left out."""
+    record = {
+        "MESSAGE": render_message(entry) + _continuation(entry.traceback),
+        "PRIORITY": str(PRIORITIES[entry.level]),
+        "SYSLOG_IDENTIFIER": IDENTIFIER,
+    }
+    if entry.message_id is not None:
+        record["MESSAGE_ID"] = entry.message_id
+    for key, value in entry.fields.items():
+        if value is not None:
+            record[field_name(key)] = _show(value, FIELD_MAX)
+    if entry.traceback is not None:
+        record["SUPERD_TRACEBACK"] = "\n".join(
+            printable(line, FIELD_MAX) for line in entry.traceback.splitlines()
+        )
+    return record
+
+
+def stderr_line(entry: Entry, *, colours: bool) -> str:
+    """The line for people: time, level, message."""
+    now = datetime.now().astimezone().isoformat(timespec="milliseconds")
+    level = f"{entry.level:<8}"
+    if colours:
+        level = f"\x1b[{_COLOURS[entry.level]}m{level}\x1b[0m"
+    return f"{now} {level} {render_message(entry)}{_continuation(entry.traceback)}\n"
+
+
+class StderrTarget:
+    """A structlog logger that writes to stderr. It waits where stderr is a pipe that nobody reads."""
+
+    def __init__(self) -> None:
+        terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._colours = terminal and not os.environ.get("NO_COLOR")
+
+    def msg(self, entry: Entry) -> None:
+        """Write one line. A closed stderr loses it: there is no place left to say so."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(stderr_line(entry, colours=self._colours))
+            sys.stderr.flush()
+
+    debug = info = warning = error = critical = msg
+
+
+class JournalTarget:
+    """A structlog logger that writes to journald, and to stderr while there is no journald."""
+
+    def __init__(self, path: str = JOURNAL_SOCKET) -> None:
+        self.socket = JournalSocket(_report_dropped, path)
+        self._fallback = StderrTarget()
+
+    def msg(self, entry: Entry) -> None:
+        """Send one record; never waits."""
+        if self.socket.send(journal_fields(entry)) is Delivery.ABSENT:
+            self._fallback.msg(entry)
+
+    debug = info = warning = error = critical = msg
+
+
+def _report_dropped(count: int) -> Mapping[str, str]:
+    event = "log lines lost: journald did not take them in time"
+    return journal_fields(Entry("warning", event, {"dropped": count}, MessageId.LOG_DROPPED))
+
+
+class ForwardHandler(logging.Handler):
+    """Takes what libraries and services log by `logging`, and warnings, to the same place."""
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log the record under the nearest level that has a name here."""
+        try:
+            level = max(10, min(50, record.levelno // 10 * 10))
+            fields = {"exc_info": record.exc_info} if record.exc_info else {}
+            get_logger().log(level, record.getMessage(), logger=record.name, **fields)
+        except Exception:  # noqa: BLE001
+            # As logging's own handlers do: a bad log call must not raise in its caller.
+            self.handleError(record)
+
+
+def to_entry(_logger: WrappedLogger, method: str, event: EventDict) -> tuple[tuple[Entry], dict[str, Any]]:
+    """The last processor of structlog: what the targets take."""
+    fields = dict(event)
+    text = str(fields.pop("event", ""))
+    message_id = fields.pop("message_id", None)
+    trace = _format_traceback(fields.pop("exc_info", None))
+    return (Entry(method, text, fields, message_id, trace),), {}
+
+
+def _format_traceback(exc_info: object) -> str | None:
+    """The traceback of what `exc_info` may be: an exception, a triple, or true for the one being handled."""
+    if isinstance(exc_info, tuple):
+        error = exc_info[1]
+    else:
+        error = exc_info if isinstance(exc_info, BaseException) or not exc_info else sys.exception()
+    if not isinstance(error, BaseException):
+        return None
+    text = "".join(traceback.format_exception(error))
+    return text if len(text) <= TRACEBACK_MAX else f"(beginning cut off)\n{text[-TRACEBACK_MAX:]}"
+
+
+def stderr_is_journal() -> bool:
+    """Whether stderr leads to the journal: JOURNAL_STREAM names its device and inode (systemd.exec(5))."""
+    try:
+        status = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def configure_logging(*, target: str, level: str, journal_socket: str = JOURNAL_SOCKET) -> None:
+    """Send all log lines from `level` on ("debug" … "error") to `target` ("auto", "journal", "stderr"). Call once."""
+    to_journal = target == "journal" or (target == "auto" and stderr_is_journal())
+    chosen: JournalTarget | StderrTarget = StderrTarget()
+    if to_journal:
+        chosen = JournalTarget(journal_socket)
+        atexit.register(chosen.socket.close)
+    structlog.configure(
+        processors=[to_entry],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=lambda *_: chosen,
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [ForwardHandler()]
+    root.setLevel(level.upper())
+    logging.captureWarnings(True)
+
+
+def get_logger() -> FilteringBoundLogger:
+    """The logger of superd. May be called before `configure_logging`; what it logs then goes by structlog's default."""
+    return cast("FilteringBoundLogger", structlog.get_logger())
