@@ -75,7 +75,7 @@ class Status(_Report):
     calls_in_flight: Count = Field(description="Calls that run now, this one among them.")
     notifications: Count = Field(description="Notifications carried out.")
     loop_lag_usec: Count | None = Field(
-        description="How late the event loop came to the last probe of its health, in microseconds; null before one."
+        description="How late the event loop came to the last probe of its health, in microseconds; null where there was none."
     )
 
 

@@ -19,7 +19,7 @@ from superd_client.wire.envelope import (
 )
 from superd_client.wire.errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
 from superd_client.wire.framing import FrameDecoder, FrameTooLarge, encode_frame
-from superd_client.wire.limits import FRAME_SIZE_DEFAULT
+from superd_client.wire.limits import FRAME_SIZE_DEFAULT, ID_INTEGER_MAX
 from superd_client.wire.states import RECEIVING, REPLYING, REQUESTING, Input, State, advance
 
 ParseCall: TypeAlias = Callable[[bytes], Request | Notification]
@@ -167,9 +167,9 @@ class ServerConnection(_Connection):
         try:
             return encode_frame(dump_failure(request_id, error), self.frame_limit)
         except FrameTooLarge:
-            # The details are the only part that can be large, and the only part that can be spared.
             call_id = error.data.get("call_id")
-            spare = error._replace(data={} if call_id is None else {"call_id": call_id})
+            data = {} if call_id is None else {"call_id": call_id}
+            spare = ErrorObject(error.code, error.message[:_SPARE_MESSAGE], data)
             return encode_frame(dump_failure(request_id, spare), self.frame_limit)
 
 
@@ -190,8 +190,14 @@ class ReplyReceived(NamedTuple, Generic[CallT]):
     reply: Reply
 
 
+#: Characters of the message that fit the smallest frame with the longest id, were all of them escaped (6 bytes each).
+_SPARE_MESSAGE: Final = 64
+
 #: How every reply of a superd begins. Only a shortcut to the id: the whole body is still validated.
 _REPLY_HEAD: Final = b'{"jsonrpc":"2.0","id":'
+
+#: Digits of the largest integer id.
+_ID_DIGITS_MAX: Final = len(str(ID_INTEGER_MAX))
 
 
 class ClientConnection(_Connection, Generic[CallT]):
@@ -282,7 +288,8 @@ def _peek_id(body: bytes) -> int:
     """Return the integer id of a reply that begins as ours do, else 0, which is no call's."""
     if not body.startswith(_REPLY_HEAD):
         return 0
-    digits = body[len(_REPLY_HEAD) : body.find(b",", len(_REPLY_HEAD), len(_REPLY_HEAD) + 17)]
+    end = body.find(b",", len(_REPLY_HEAD), len(_REPLY_HEAD) + _ID_DIGITS_MAX + 1)
+    digits = body[len(_REPLY_HEAD) : max(end, 0)]
     return int(digits) if digits.isdigit() else 0
 
 

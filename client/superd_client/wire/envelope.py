@@ -107,12 +107,16 @@ class MetaFields(TypedDict):
 
 
 @with_config(STRICT)
-class _CallFields(TypedDict):
+class _NotificationFields(TypedDict):
     jsonrpc: Literal["2.0"]
-    id: NotRequired[IdField]
     method: str
     params: NotRequired[Any]
     meta: NotRequired[MetaFields]
+
+
+@with_config(STRICT)
+class _CallFields(_NotificationFields):
+    id: NotRequired[IdField]
 
 
 @with_config(STRICT)
@@ -138,6 +142,7 @@ class _FailureFields(TypedDict):
 
 _id: Final = TypeAdapter[RequestId](IdField, config=ConfigDict(strict=True))
 _call: Final = TypeAdapter(_CallFields)
+_notification: Final = TypeAdapter(_NotificationFields)
 _result: Final = TypeAdapter(_ResultFields)
 _failure: Final = TypeAdapter(_FailureFields)
 
@@ -164,7 +169,7 @@ def parse_reply(body: bytes) -> Result | Failure | Notification:
     value = parse_json(body)
     try:
         if isinstance(value, dict) and "method" in value:
-            call = _call.validate_python(value)
+            call = _notification.validate_python(value)
             return Notification(call["method"], call.get("params", {}), call.get("meta", {}).get("call_id"))
         if isinstance(value, dict) and "error" in value:
             failure = _failure.validate_python(value)
@@ -214,7 +219,7 @@ def _fault_offset(body: bytes, reason: str) -> int | None:
     line_start = 0
     for _ in range(line - 1):
         line_start = body.index(b"\n", line_start) + 1
-    return line_start + max(column - 1, 0)
+    return line_start + column - 1  # column 0 is the line feed itself
 
 
 def _invalid_request(value: object, error: ValidationError) -> ErrorObject:
@@ -286,7 +291,7 @@ def dump_result(request_id: RequestId, value: bytes) -> bytes:
 def dump_failure(request_id: RequestId | None, error: ErrorObject) -> bytes:
     """Write a failure."""
     fields = {"code": int(error.code), "message": error.message, "data": error.data}
-    return to_json({"jsonrpc": "2.0", "id": request_id, "error": fields})
+    return to_json({"jsonrpc": "2.0", "id": request_id, "error": fields}, inf_nan_mode="null")
 
 
 def _dump_id(request_id: RequestId) -> bytes:

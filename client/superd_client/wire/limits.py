@@ -17,7 +17,7 @@ FRAME_SIZE_MAX: Final = 256 * 1024 * 1024
 
 #: How deep arrays and objects may nest, the message included (§3). It is the parser's own bound (pydantic-core
 #: stops there to protect the C stack); deeper data has no business in a call.
-NESTING_MAX: Final = 201
+NESTING_MAX: Final = 200
 
 #: Largest magnitude of an integer id (§4.1): what every JSON implementation can hold exactly (RFC 8259 §6).
 ID_INTEGER_MAX: Final = 2**53 - 1
