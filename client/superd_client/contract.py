@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, with_config
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from typing_extensions import TypedDict, override
 
 from superd_client.strictjson import StrictReader
@@ -135,7 +135,7 @@ class Method(Generic[P, R]):
         if self.errors.get(name) is not type(detail):
             message = f"{self.name} does not declare the error {name}"
             raise ValueError(message)
-        value = detail.model_dump(mode="json", by_alias=True, warnings="error")
+        value = from_json(detail.__pydantic_serializer__.to_json(detail, by_alias=True, warnings="error"))
         return ErrorObject(ErrorCode.APPLICATION_ERROR, message, {"type": name, "detail": value})
 
     def decode_error(self, error: ErrorObject) -> BaseModel | None:

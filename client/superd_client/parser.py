@@ -58,13 +58,16 @@ class CallParser:
         return Notification(fields["method"], params, call_id)
 
     def _explain(self, body: bytes) -> Request | Notification:
-        """Find out, slowly, what is wrong; also takes calls without params."""
+        """Find out, slowly, what is wrong; also takes calls without params.
+
+        A number that is no finite double has become infinite here; as a string no number takes it.
+        """
         call = parse_call(body)
         method = self._methods.get(call.method)
         if method is None:
             return call._replace(params=self._not_found(call.method))
         try:
-            return call._replace(params=method.read_params(to_json(call.params)))
+            return call._replace(params=method.read_params(to_json(call.params, inf_nan_mode="strings")))
         except ValidationError as error:
             return call._replace(params=_invalid_params(error))
 

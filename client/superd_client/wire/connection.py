@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Final, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
+from pydantic_core import PydanticSerializationError
+
 from superd_client.wire.envelope import (
     Failure,
     MessageRefused,
@@ -166,10 +168,11 @@ class ServerConnection(_Connection):
     def _frame_failure(self, request_id: RequestId | None, error: ErrorObject) -> bytes:
         try:
             return encode_frame(dump_failure(request_id, error), self.frame_limit)
-        except FrameTooLarge:
+        except (FrameTooLarge, PydanticSerializationError):
             call_id = error.data.get("call_id")
             data = {} if call_id is None else {"call_id": call_id}
-            spare = ErrorObject(error.code, error.message[:_SPARE_MESSAGE], data)
+            message = error.message[:_SPARE_MESSAGE].encode("utf-8", "replace").decode()
+            spare = ErrorObject(error.code, message, data)
             return encode_frame(dump_failure(request_id, spare), self.frame_limit)
 
 

@@ -15,8 +15,11 @@ class FrameTooLarge(LocalProtocolError):
 
 
 def encode_frame(body: bytes, limit: int = FRAME_SIZE_DEFAULT) -> bytes:
-    """Put the header before `body`; raises FrameTooLarge over `limit` bytes."""
+    """Put the header before `body`; raises FrameTooLarge over `limit` bytes, LocalProtocolError for an empty body."""
     length = len(body)
+    if length == 0:
+        message = "a frame has a body"
+        raise LocalProtocolError(message)
     if length > limit:
         raise FrameTooLarge(length, limit)
     return length.to_bytes(HEADER_SIZE, "big") + body

@@ -1,0 +1,216 @@
+"""FrameDecoder and encode_frame beyond what the vectors say: every cut, memory, the work it takes."""
+
+import tracemalloc
+from collections.abc import Generator
+from typing import Final
+
+import pytest
+
+from superd_client.wire.errors import ErrorCode, LocalProtocolError, ProtocolError, RemoteProtocolError
+from superd_client.wire.framing import FrameDecoder, FrameTooLarge, encode_frame
+from superd_client.wire.limits import FRAME_SIZE_DEFAULT, FRAME_SIZE_MAX, FRAME_SIZE_MIN, HEADER_SIZE
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+BODIES: Final = [b"{}", b"7", b'{"text":"\xc3\xa9"}', b"\x00\x00\x00\x01", b"x" * 40, b"[]"]
+STREAM: Final = b"".join(encode_frame(body) for body in BODIES)
+
+
+def frames_of(decoder: FrameDecoder) -> list[bytes]:
+    frames = []
+    while (body := decoder.next_frame()) is not None:
+        frames.append(body)
+    return frames
+
+
+def feed(pieces: list[bytes], *, ask_each_time: bool) -> list[bytes]:
+    decoder, frames = FrameDecoder(), []
+    for piece in pieces:
+        decoder.receive_data(piece)
+        if ask_each_time:
+            frames += frames_of(decoder)
+    frames += frames_of(decoder)
+    decoder.receive_eof()
+    assert decoder.buffered == 0
+    return frames
+
+
+@pytest.fixture
+def memory() -> Generator[None]:
+    tracemalloc.start()
+    try:
+        yield
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("ask_each_time", [True, False])
+@pytest.mark.parametrize("position", range(len(STREAM) + 1))
+def test_every_split_position(position: int, ask_each_time: bool) -> None:
+    assert feed([STREAM[:position], STREAM[position:]], ask_each_time=ask_each_time) == BODIES
+
+
+@pytest.mark.parametrize("ask_each_time", [True, False])
+def test_every_pair_of_split_positions(ask_each_time: bool) -> None:
+    for first in range(len(STREAM)):
+        for second in range(first, len(STREAM)):
+            pieces = [STREAM[:first], STREAM[first:second], STREAM[second:]]
+            assert feed(pieces, ask_each_time=ask_each_time) == BODIES
+
+
+@pytest.mark.parametrize("ask_each_time", [True, False])
+@pytest.mark.parametrize("size", range(1, len(STREAM) + 1))
+def test_every_size_of_pieces(size: int, ask_each_time: bool) -> None:
+    pieces = [STREAM[start : start + size] for start in range(0, len(STREAM), size)]
+    assert feed(pieces, ask_each_time=ask_each_time) == BODIES
+
+
+def test_bodies_are_bytes_of_their_own() -> None:
+    decoder = FrameDecoder()
+    for piece in (STREAM[:5], STREAM[5:]):
+        decoder.receive_data(piece)
+    first = decoder.next_frame()
+    decoder.receive_data(b"\xff" * 64)
+    assert type(first) is bytes
+    assert first == BODIES[0]
+
+
+def test_nothing_has_come() -> None:
+    decoder = FrameDecoder()
+    assert decoder.next_frame() is None
+    assert decoder.buffered == 0
+    decoder.receive_eof()
+
+
+def test_an_empty_piece_changes_nothing() -> None:
+    assert feed([b"", STREAM[:3], b"", STREAM[3:], b""], ask_each_time=True) == BODIES
+
+
+def test_buffered_counts_what_was_not_handed_out() -> None:
+    decoder = FrameDecoder()
+    decoder.receive_data(encode_frame(b"{}") + b"\x00\x00")
+    assert decoder.buffered == 8
+    assert decoder.next_frame() == b"{}"
+    assert decoder.buffered == 2
+    decoder.receive_data(b"\x00\x02[")
+    assert decoder.next_frame() is None
+    assert decoder.buffered == 5
+
+
+@pytest.mark.parametrize("limit", [FRAME_SIZE_MIN, 2000, FRAME_SIZE_DEFAULT])
+def test_receiving_at_the_limit(limit: int) -> None:
+    for length in (limit - 1, limit):
+        decoder = FrameDecoder(limit)
+        decoder.receive_data(length.to_bytes(4, "big"))
+        assert decoder.next_frame() is None
+        decoder.receive_data(bytes(length))
+        assert decoder.next_frame() == bytes(length)
+    decoder = FrameDecoder(limit)
+    decoder.receive_data((limit + 1).to_bytes(4, "big"))
+    with pytest.raises(RemoteProtocolError) as caught:
+        decoder.next_frame()
+    assert caught.value.error.code == ErrorCode.FRAME_TOO_LARGE
+    assert caught.value.error.data == {"limit": limit, "length": limit + 1}
+
+
+@pytest.mark.parametrize("limit", [FRAME_SIZE_MIN, 2000, FRAME_SIZE_DEFAULT])
+def test_sending_at_the_limit(limit: int) -> None:
+    for length in (limit - 1, limit):
+        assert encode_frame(bytes(length), limit) == length.to_bytes(HEADER_SIZE, "big") + bytes(length)
+    with pytest.raises(FrameTooLarge) as caught:
+        encode_frame(bytes(limit + 1), limit)
+    assert (caught.value.length, caught.value.limit) == (limit + 1, limit)
+    assert isinstance(caught.value, LocalProtocolError)
+
+
+def test_the_limit_is_16_mib_unless_said_otherwise() -> None:
+    with pytest.raises(FrameTooLarge):
+        encode_frame(bytes(FRAME_SIZE_DEFAULT + 1))
+    decoder = FrameDecoder()
+    decoder.receive_data((FRAME_SIZE_DEFAULT + 1).to_bytes(4, "big"))
+    with pytest.raises(RemoteProtocolError):
+        decoder.next_frame()
+
+
+def test_lost_framing_stays_lost() -> None:
+    decoder = FrameDecoder()
+    decoder.receive_data(bytes(4) + encode_frame(b"{}"))
+    for _ in range(2):
+        with pytest.raises(RemoteProtocolError):
+            decoder.next_frame()
+
+
+def test_errors_say_who_is_to_blame() -> None:
+    assert issubclass(RemoteProtocolError, ProtocolError)
+    assert issubclass(LocalProtocolError, ProtocolError)
+    assert not issubclass(RemoteProtocolError, LocalProtocolError)
+
+
+@pytest.mark.usefixtures("memory")
+@pytest.mark.parametrize("length", [FRAME_SIZE_DEFAULT, FRAME_SIZE_MAX])
+def test_memory_does_not_grow_by_a_declared_length(length: int) -> None:
+    decoder = FrameDecoder(FRAME_SIZE_MAX)
+    decoder.receive_data(length.to_bytes(4, "big"))
+    for _ in range(16):
+        decoder.receive_data(b"x" * KIB)
+        assert decoder.next_frame() is None
+    assert decoder.buffered == HEADER_SIZE + 16 * KIB
+    _, peak = tracemalloc.get_traced_memory()
+    assert peak < 64 * KIB
+
+
+@pytest.mark.usefixtures("memory")
+def test_a_dribbled_frame_grows_one_buffer_in_place() -> None:
+    """Work linear in the bytes: a copy of the rest for each piece would make 2 GiB of copies here."""
+    decoder, piece = FrameDecoder(), bytes(64 * KIB)
+    decoder.receive_data(FRAME_SIZE_DEFAULT.to_bytes(4, "big") + piece)
+    assert decoder.next_frame() is None
+    decoder.receive_data(piece)
+    buffer, grown = decoder._buffer, 0
+    for _ in range(FRAME_SIZE_DEFAULT // len(piece) - 2):
+        before, _ = tracemalloc.get_traced_memory()
+        assert decoder.next_frame() is None
+        decoder.receive_data(piece)
+        assert decoder._buffer is buffer
+        after, _ = tracemalloc.get_traced_memory()
+        grown += after - before >= len(piece)
+    # A bytearray reserves more than it needs: it moves for every eighth of its size, not for every piece.
+    assert grown < 64
+    assert decoder.next_frame() == bytes(FRAME_SIZE_DEFAULT)
+
+
+@pytest.mark.usefixtures("memory")
+def test_the_memory_of_a_large_frame_is_given_back() -> None:
+    decoder = FrameDecoder()
+    whole = encode_frame(bytes(MIB))
+    for start in range(0, len(whole), 64 * KIB):
+        decoder.receive_data(whole[start : start + 64 * KIB])
+    del whole
+    assert decoder.next_frame() == bytes(MIB)
+    assert decoder.next_frame() is None
+    held, _ = tracemalloc.get_traced_memory()
+    assert held < 64 * KIB
+
+
+@pytest.mark.usefixtures("memory")
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_a_small_frame_costs_no_copy_of_what_follows_it(pieces: int) -> None:
+    """10,000 frames in one read: a copy of the rest for each of them would be quadratic."""
+    decoder = FrameDecoder()
+    stream = encode_frame(b"{}") * (MIB // 6)
+    half = len(stream) // pieces
+    for start in range(0, len(stream), half):
+        decoder.receive_data(stream[start : start + half])
+    for _ in range(100):
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        assert decoder.next_frame() == b"{}"
+        _, peak = tracemalloc.get_traced_memory()
+        assert peak - before < 4 * KIB
+
+
+def test_many_frames_with_a_rest_at_each_read() -> None:
+    stream = encode_frame(b"[1,2]") * 3000
+    pieces = [stream[start : start + 1000] for start in range(0, len(stream), 1000)]
+    assert feed(pieces, ask_each_time=True) == [b"[1,2]"] * 3000
