@@ -22,6 +22,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
+from superd.timespan import parse_span
 from superd_client.wire.limits import (
     CALLS_IN_FLIGHT_DEFAULT,
     FRAME_SIZE_DEFAULT,
@@ -54,19 +55,6 @@ DRAIN_TIMEOUT_MAX: Final = 86_400.0
 #: Characters of a wrong value that an error repeats.
 VALUE_SHOWN_MAX: Final = 40
 
-#: Seconds in each unit of systemd.time(7), "Parsing time spans".
-_SECONDS: Final = {
-    **dict.fromkeys(("usec", "us", "µs", "μs"), 1e-6),
-    **dict.fromkeys(("msec", "ms"), 1e-3),
-    **dict.fromkeys(("", "seconds", "second", "sec", "s"), 1.0),
-    **dict.fromkeys(("minutes", "minute", "min", "m"), 60.0),
-    **dict.fromkeys(("hours", "hour", "hr", "h"), 3600.0),
-    **dict.fromkeys(("days", "day", "d"), 86_400.0),
-    **dict.fromkeys(("weeks", "week", "w"), 604_800.0),
-    **dict.fromkeys(("months", "month", "M"), 30.44 * 86_400),
-    **dict.fromkeys(("years", "year", "y"), 365.25 * 86_400),
-}
-_SPAN: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-zA-Zµμ]*)\s*")
 _SIZE: Final = re.compile(r"([0-9]{1,15})\s*(?:([KMG])(?:iB)?|B)?")
 _SHIFT: Final = {None: 0, "K": 10, "M": 20, "G": 30}
 _MODE: Final = re.compile(r"0?[0-7]{3}")
@@ -81,14 +69,10 @@ def parse_seconds(value: object) -> object:
         return value
     if not isinstance(value, str) or not value.strip():
         raise PydanticCustomError("time_span", "write seconds, or a time span such as '1min 30s'")
-    total, position = 0.0, 0
-    while position < len(value):
-        match = _SPAN.match(value, position)
-        if match is None or match[2] not in _SECONDS:
-            raise PydanticCustomError("time_span", "not a time span: write one such as '30s' or '1min 30s'")
-        total += float(match[1]) * _SECONDS[match[2]]
-        position = match.end()
-    return total
+    try:
+        return parse_span(value)
+    except ValueError:
+        raise PydanticCustomError("time_span", "not a time span: write one such as '30s' or '1min 30s'") from None
 
 
 def parse_size(value: object) -> object:

@@ -1,0 +1,169 @@
+"""The command line: which commands there are, and which options all of them take."""
+
+import argparse
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, Protocol, cast
+
+from typing_extensions import override
+
+from superd import __version__
+from superd.ctl.exits import ExitStatus, UsageError
+
+if TYPE_CHECKING:
+    from superd.ctl.console import Console
+    from superd.ctl.session import Session
+
+
+class Command(NamedTuple):
+    """The module that carries a command out, and what the overview says of it."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: Final[Mapping[str, Command]] = {
+    "call": Command("superd.ctl.calling", "call a method and print its result"),
+    "list": Command("superd.ctl.listing", "list the methods that the server offers"),
+    "describe": Command("superd.ctl.describing", "show what a method takes, gives and how it may fail"),
+    "status": Command("superd.ctl.reporting", "show what the daemon is and what it has done"),
+    "shell": Command("superd.ctl.shell", "type calls at a prompt, or read them from standard input"),
+}
+
+
+class CommandModule(Protocol):
+    """What each of those modules has."""
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add the command's own arguments."""
+
+    def run(self, arguments: argparse.Namespace, session: "Session") -> int:
+        """Carry it out; returns the exit status."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises UsageError, so that a wrong line does not end the shell."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}\n{self.format_usage().strip()}")
+
+
+def load(command: str) -> CommandModule:
+    """Import the module of a command."""
+    return cast("CommandModule", importlib.import_module(COMMANDS[command].module))
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Read a command line, global options before and after the command; raises UsageError.
+
+    --help and --version write and raise SystemExit, as argparse does.
+    """
+    first = _top_parser().parse_args(argv)
+    if first.command == "help":
+        return parse([*first.rest, "--help"])
+    if first.command is None:
+        raise UsageError("no command\n" + _top_parser().format_help())
+    if first.command not in COMMANDS:
+        raise UsageError(f"{first.command!r} is no command: there are {', '.join(COMMANDS)}")
+    return parse_command(first.command, first.rest, first)
+
+
+def parse_command(
+    command: str, argv: Sequence[str], namespace: argparse.Namespace | None = None
+) -> argparse.Namespace:
+    """Read what follows the name of a command; raises UsageError."""
+    parser = Parser(
+        prog=f"superctl {command}",
+        description=f"{COMMANDS[command].summary[0].upper()}{COMMANDS[command].summary[1:]}.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    load(command).configure(parser)
+    _add_global_options(parser)
+    if command != "call":
+        _add_json_option(parser)
+    arguments = parser.parse_intermixed_args(argv, namespace)
+    arguments.command = command
+    return arguments
+
+
+def run_command(arguments: argparse.Namespace, session: "Session") -> int:
+    """Carry out a parsed command; a failure is written to standard error and is the exit status."""
+    from superd.ctl.failure import report, status_of
+    from superd_client.errors import SuperdError
+
+    try:
+        return load(arguments.command).run(arguments, session)
+    except UsageError as error:
+        return complain(error, session.streams.err)
+    except SuperdError as error:
+        report(error, session.streams.err)
+        return status_of(error)
+
+
+def complain(error: UsageError, console: "Console") -> ExitStatus:
+    """Tell what is wrong with a command line."""
+    first, *more = str(error).split("\n")
+    console.line("superctl: ", first)
+    for line in more:
+        console.line(line)
+    return ExitStatus.USAGE
+
+
+def _top_parser() -> Parser:
+    width = max(map(len, COMMANDS))
+    parser = Parser(
+        prog="superctl",
+        usage="superctl [OPTION]... COMMAND [ARGUMENT]...",
+        description="Talk to superd, or to any daemon that speaks its protocol.",
+        epilog="commands:\n"
+        + "\n".join(f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items())
+        + "\n\nsuperctl COMMAND --help says more; so does superctl(1).",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_global_options(parser)
+    _add_json_option(parser)
+    parser.add_argument("--version", action="version", version=f"superctl {__version__}")
+    parser.add_argument("command", nargs="?", metavar="COMMAND", help=argparse.SUPPRESS)
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def _add_global_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--socket",
+        metavar="ADDRESS",
+        default=argparse.SUPPRESS,
+        help="the server, as unix:/path, /path or unix:@name (default: $SUPERD_SOCKET, else unix:/run/superd/superd.sock)",
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="SPAN",
+        type=_timeout,
+        default=argparse.SUPPRESS,
+        help="how long to wait for an answer, in seconds or as in systemd.time(7): 500ms, 1min (default: 25s)",
+    )
+
+
+def _add_json_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--json",
+        dest="as_json",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="write JSON, for scripts",
+    )
+
+
+def _timeout(text: str) -> float:
+    from superd.timespan import parse_span
+
+    try:
+        seconds = parse_span(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError("a timeout is more than 0")
+    return seconds

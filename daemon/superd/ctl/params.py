@@ -1,0 +1,93 @@
+"""Params as a person types them: `key=text`, `key:=json`, and a JSON object from a file."""
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from superd.ctl.exits import UsageError
+
+_PAIR: Final = re.compile(r"([^=]+?)(:?)=(.*)", re.DOTALL)
+
+
+def build_params(pairs: Iterable[str], source: str | None = None) -> dict[str, Any]:
+    """The members of the file `source` ("-" is standard input), and over them those of `pairs`.
+
+    Raises UsageError for what is no pair, a name given twice, and whatever JSON in UTF-8 cannot say.
+    """
+    params = {} if source is None else read_object(source)
+    params |= parse_pairs(pairs)
+    _check_sendable(params)
+    return params
+
+
+def parse_pairs(pairs: Iterable[str]) -> dict[str, Any]:
+    """The members that pairs name; raises UsageError."""
+    params: dict[str, Any] = {}
+    for pair in pairs:
+        key, value = _parse_pair(pair)
+        if key in params:
+            raise UsageError(f"{key} is given twice")
+        params[key] = value
+    return params
+
+
+def _parse_pair(pair: str) -> tuple[str, Any]:
+    match = _PAIR.fullmatch(pair)
+    if match is None:
+        raise UsageError(f"{pair!r} is no param: write key=text, or key:=json for any JSON value")
+    key, is_json, text = match.groups()
+    return key, parse_json(text, f"{key}:={text}") if is_json else text
+
+
+def parse_json(text: str | bytes, place: str) -> Any:
+    """One JSON value as the protocol has it; raises UsageError that names `place`."""
+    try:
+        return json.loads(text if isinstance(text, str) else text.decode(), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{place}: not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{place}: not JSON: {error}{_quoting_hint(place)}") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{place}: {error}") from None
+
+
+def _quoting_hint(place: str) -> str:
+    return "; quote it for the shell, as in 'tags:=[\"a\"]'" if ":=" in place else ""
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def read_object(source: str) -> dict[str, Any]:
+    """The JSON object in a file; "-" is standard input. Raises UsageError."""
+    name = "standard input" if source == "-" else source
+    value = parse_json(_read(source, name), name)
+    if not isinstance(value, Mapping):
+        raise UsageError(f'{name}: params are a JSON object, {{"key": value}}')
+    return dict(value)
+
+
+def _read(source: str, name: str) -> bytes:
+    try:
+        if source == "-":
+            if sys.stdin is None:
+                raise UsageError(f"{name}: is closed")
+            return sys.stdin.buffer.read()
+        return Path(source).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{name}: cannot be read: {error.strerror}") from None
+
+
+def _check_sendable(params: Mapping[str, Any]) -> None:
+    """Arguments that are not UTF-8, lone surrogates, and numbers beyond a double: found here, with their names."""
+    for key, value in params.items():
+        try:
+            json.dumps({key: value}, allow_nan=False, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{key!r}: not text that UTF-8 can say") from None
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{key}: {error}") from None

@@ -1,0 +1,71 @@
+"""The connection of one superctl, made when it is first needed."""
+
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from pydantic import BaseModel
+
+from superd.ctl.console import Streams
+from superd.ctl.exits import UsageError
+from superd_client.address import Address, default_address, parse_address
+from superd_client.sync import Client
+
+if TYPE_CHECKING:
+    from superd_client.contract import Method
+
+P = TypeVar("P", bound=BaseModel)
+R = TypeVar("R")
+
+
+class Session:
+    """Who to ask, how long to wait for an answer, and where to write it."""
+
+    def __init__(self, streams: Streams, *, address: str | None = None) -> None:
+        """`address` None is the client library's default. Raises UsageError for what is no address."""
+        self.streams: Final = streams
+        self.address: Final = _read_address(address)
+        self._client: Client | None = None
+        self._document: dict[str, Any] | None = None
+
+    def call(
+        self,
+        method: str,
+        params: dict[str, Any],
+        *,
+        timeout: float | None = None,
+        call_id: str | None = None,
+    ) -> Any:
+        """Call a method by its name; JSON data in, JSON data out. `timeout` is in seconds."""
+        return self._connected().call(method, params, timeout=timeout, call_id=call_id)
+
+    def ask(self, method: "Method[P, R]", params: P, *, timeout: float | None = None) -> R:
+        """Call a method by its contract."""
+        return self._connected().call(method, params, timeout=timeout)
+
+    def document(self, *, timeout: float | None = None) -> dict[str, Any]:
+        """The server's OpenRPC document, asked for once."""
+        from superd_client.builtin import Nothing, discover
+
+        if self._document is None:
+            self._document = self.ask(discover, Nothing(), timeout=timeout)
+        return self._document
+
+    def close(self) -> None:
+        """End the connection, and forget what was learnt over it; the next call makes another."""
+        client, self._client, self._document = self._client, None, None
+        if client is not None:
+            client.close()
+
+    def _connected(self) -> Client:
+        if self._client is None:
+            self._client = Client(self.address)
+        return self._client
+
+
+def _read_address(text: str | None) -> Address:
+    """A path alone is an address too: it is what the completion of the shell gives."""
+    try:
+        if text is None:
+            return default_address()
+        return parse_address(f"unix:{text}" if text.startswith("/") else text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None

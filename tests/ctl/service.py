@@ -1,0 +1,73 @@
+"""A service with every kind of answer that superctl has to show."""
+
+import asyncio
+from typing import Any
+
+from pydantic import Field
+
+from superd.service import Context, Service
+from superd_client.builtin import Nothing
+from superd_client.contract import Message, Method
+from superd_client.errors import ApplicationError
+
+#: A title, a screen that is cleared, a carriage return, a C1 introducer, text that runs backwards.
+HOSTILE = "\x1b]0;pwned\x07\x1b[2J\rok\x9b1m\u202e\x7f"
+
+
+class Lookup(Message):
+    """Which item."""
+
+    sku: str = Field(
+        min_length=1, max_length=16, pattern="^[A-Z]-[0-9]+$", description="The stock-keeping unit."
+    )
+    quantity: int = Field(default=1, ge=1, description="How many are wanted.")
+
+
+class Item(Message):
+    """What is known of an item."""
+
+    sku: str
+    quantity: int
+    tags: tuple[str, ...] = ()
+    note: str | None = None
+
+
+class OutOfStock(Message):
+    """There are fewer than wanted."""
+
+    sku: str
+    available: int
+
+
+lookup = Method(
+    "store.lookup", Lookup, Item, idempotent=True, errors=[OutOfStock], summary="Look an item up."
+)
+numbers = Method("store.numbers", Nothing, dict[str, Any])
+fail = Method("store.fail", Nothing, int, summary="Fail in a way that nobody declared.")
+wait = Method("store.wait", Nothing, int, summary="Never answer.")
+
+store = Service("store", version="2.1.0")
+
+
+@store.method(lookup)
+async def handle_lookup(params: Lookup, context: Context) -> Item:
+    if params.sku == "X-0":
+        raise ApplicationError(OutOfStock(sku=params.sku, available=0), f"out of {HOSTILE}")
+    return Item(sku=params.sku, quantity=params.quantity, tags=("a", "\u00e9"), note=HOSTILE)
+
+
+@store.method(numbers)
+async def handle_numbers(params: Nothing, context: Context) -> dict[str, Any]:
+    return {"big": 2**80, "tenth": 0.1, "small": 1e-300, "no": None, "yes": True, "empty": [], "none": {}}
+
+
+@store.method(fail)
+async def handle_fail(params: Nothing, context: Context) -> int:
+    raise RuntimeError
+
+
+@store.method(wait)
+async def handle_wait(params: Nothing, context: Context) -> int:
+    context.log.warning("waiting", step="begun")
+    await asyncio.Event().wait()
+    return 0

@@ -1,0 +1,85 @@
+"""A superctl on a terminal of its own, typed at and read from."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Final, Self
+
+DEADLINE: Final = 30.0
+
+#: Only a session leader gets a controlling terminal, and only with one does Ctrl-C mean SIGINT.
+_START: Final = """
+import fcntl, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+from superd.ctl.__main__ import main
+sys.exit(main())
+"""
+
+
+class Terminal:
+    """A context manager; what is left at its end is killed."""
+
+    def __init__(
+        self, arguments: Sequence[str], environment: Mapping[str, str], *, columns: int = 200
+    ) -> None:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        self.process: Final = subprocess.Popen(
+            [sys.executable, "-c", _START, *arguments],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            env={**os.environ, "TERM": "xterm-256color", **environment},
+        )
+        os.close(slave)
+        self.text = ""
+        self._seen = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self._master)
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def expect(self, pattern: str) -> re.Match[str]:
+        """Wait until `pattern` comes, after what was expected before."""
+        deadline = time.monotonic() + DEADLINE
+        while (found := re.compile(pattern, re.DOTALL).search(self.text, self._seen)) is None:
+            if not self._read(deadline):
+                raise AssertionError(f"{pattern!r} did not come in {self.text[self._seen :]!r}")
+        self._seen = found.end()
+        return found
+
+    def finish(self) -> int:
+        """Read to the end; returns the exit status."""
+        deadline = time.monotonic() + DEADLINE
+        while self._read(deadline):
+            pass
+        return self.process.wait(max(0.0, deadline - time.monotonic()))
+
+    def _read(self, deadline: float) -> bool:
+        ready, _, _ = select.select([self._master], [], [], max(0.0, deadline - time.monotonic()))
+        try:
+            data = os.read(self._master, 65536) if ready else b""
+        except OSError:  # EIO: the last process on the other side is gone
+            data = b""
+        self.text += data.decode()
+        return bool(data)
