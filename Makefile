@@ -1,0 +1,217 @@
+# superd: make help says what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+# The interpreter of the development environment.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Where `make install` puts things, and the interpreter that runs them there.
+DESTDIR ?=
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+INSTALL_PYTHON ?= /usr/bin/python3
+
+PACKAGES := client/superd_client daemon/superd examples/inventoryd examples/romd
+SHELL_SCRIPTS := $(wildcard .ci/run tools/*.sh tests/system/*.sh examples/*.sh)
+# Twice quiet: errors alone.
+PIP := pip -qq --disable-pip-version-check --no-input
+PYTEST_FLAGS ?=
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  PYTHON=$(PYTHON)  DESTDIR=$(DESTDIR)  PREFIX=$(PREFIX)  SYSCONFDIR=$(SYSCONFDIR)  INSTALL_PYTHON=$(INSTALL_PYTHON)"
+
+# --- the development environment ------------------------------------------------------------------------------------
+
+.PHONY: setup
+setup: $(READY) ## What everything else needs: Debian packages, and .venv
+
+$(READY): constraints.txt requirements/build.txt requirements/dev.txt $(wildcard */pyproject.toml) tools/system-packages.sh
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; name another with PYTHON=" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "superd needs Python 3.11 or later, and $(PYTHON) is `$(PYTHON) -V`; name another with PYTHON=" >&2; exit 1; }
+	@tools/system-packages.sh
+	@echo "Making $(VENV) with `$(PYTHON) -V`"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/$(PIP) install -c constraints.txt -r requirements/build.txt
+	@$(BIN)/$(PIP) install -c constraints.txt -r requirements/dev.txt --no-build-isolation -e client -e daemon -e examples
+	@touch $@
+
+# --- use it ---------------------------------------------------------------------------------------------------------
+
+.PHONY: run
+run: $(READY) ## One daemon asks another: superd, inventoryd and romd for a few real calls
+	@$(BIN)/python examples/demo.py
+
+# --- prove it -------------------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: $(READY) ## All tests, those under a real systemd too (as root); enforces the coverage
+	@$(BIN)/pytest --cov --cov-report= --coverage-gate $(PYTEST_FLAGS)
+
+.PHONY: coverage
+coverage: $(READY) ## As test, and htmlcov/ shows each line
+	@$(BIN)/pytest --cov --cov-report=html --coverage-gate $(PYTEST_FLAGS)
+
+.PHONY: fuzz
+fuzz: $(READY) ## A bounded run of the wire's fuzzer
+	@$(BIN)/python -m tests.fuzz
+
+.PHONY: typing
+typing: $(READY) ## What mypy and pyright make of the public interface
+	@$(BIN)/pytest tests/typing $(PYTEST_FLAGS)
+
+.PHONY: lint lint-code lint-types lint-imports lint-units lint-shell
+lint: lint-code lint-types lint-imports lint-units lint-shell ## ruff, mypy, import contracts, units, shell scripts
+
+lint-code: $(READY)
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --quiet --check || { echo "not formatted; make format does it" >&2; exit 1; }
+
+lint-types: $(READY)
+	@$(BIN)/mypy
+
+lint-imports: $(READY)
+	@$(BIN)/lint-imports --no-logo
+
+lint-units:
+	@tools/lint-units.sh
+
+lint-shell:
+	@for script in $(SHELL_SCRIPTS); do bash -n $$script; done
+	@! command -v shellcheck >/dev/null || shellcheck $(SHELL_SCRIPTS)
+
+.PHONY: format
+format: $(READY) ## Formats the code, and mends what ruff can mend
+	@$(BIN)/ruff check --fix --quiet || true
+	@$(BIN)/ruff format --quiet
+
+DOCS := build/docs
+
+$(DOCS)/venv/.ready: constraints.txt requirements/docs.txt
+	@$(PYTHON) -m venv --clear $(DOCS)/venv
+	@$(DOCS)/venv/bin/$(PIP) install -c constraints.txt -r requirements/docs.txt
+	@touch $@
+
+.PHONY: docs
+docs: $(DOCS)/venv/.ready ## HTML and man pages, in build/docs
+	@$(DOCS)/venv/bin/sphinx-build -q -W --keep-going -b html docs $(DOCS)/html
+	@$(DOCS)/venv/bin/sphinx-build -q -W --keep-going -b man docs $(DOCS)/man
+
+# --- install it -----------------------------------------------------------------------------------------------------
+
+BUILD := build/install-$(notdir $(INSTALL_PYTHON))
+BUILD_PIP := $(BUILD)/venv/bin/$(PIP)
+LIB := $(PREFIX)/lib/superd
+# The packages of services that superd hosts, out of reach of the next `make install`.
+SERVICES := $(PREFIX)/lib/superd-services
+DOC := $(PREFIX)/share/doc/superd
+UNITS := $(PREFIX)/lib/systemd/system
+
+# Units name programs in /usr; what they name is what was installed.
+UNIT_SED := -e 's|/usr/bin/|$(PREFIX)/bin/|g' -e 's|/usr/share/doc/|$(PREFIX)/share/doc/|g' \
+	$(if $(filter /usr /usr/%,$(PREFIX)),,-e 's|^ExecPaths=/usr$$|ExecPaths=/usr $(PREFIX)|')
+
+# $(call wrapper,PROGRAM,MODULE): -I keeps the caller's environment and directory out of a program of the system.
+define wrapper
+	install -d '$(DESTDIR)$(PREFIX)/bin'
+	printf '%s\n' '#!$(INSTALL_PYTHON) -I' 'import sys' '' 'sys.path[:0] = ["$(LIB)", "$(SERVICES)"]' '' \
+	  'from $(2) import main' '' 'sys.exit(main())' >'$(DESTDIR)$(PREFIX)/bin/$(1)'
+	chmod 0755 '$(DESTDIR)$(PREFIX)/bin/$(1)'
+endef
+
+# $(call unit,SOURCE,NAME)
+define unit
+	install -d '$(DESTDIR)$(UNITS)'
+	sed $(UNIT_SED) $(1) >'$(DESTDIR)$(UNITS)/$(2)'
+	chmod 0644 '$(DESTDIR)$(UNITS)/$(2)'
+endef
+
+# $(call library,BUILT,DIRECTORY): compiled here, since superd may not write there.
+define library
+	install -d '$(DESTDIR)$(2)'
+	cp -R $(1)/. '$(DESTDIR)$(2)'
+	$(INSTALL_PYTHON) -m compileall -q $(if $(DESTDIR),-s '$(DESTDIR)' -p /) '$(DESTDIR)$(2)'
+endef
+
+# $(call configuration,SOURCE,NAME): a file that is there is the operator's.
+define configuration
+	install -d '$(DESTDIR)$(SYSCONFDIR)/superd/superd.d'
+	if [ -e '$(DESTDIR)$(SYSCONFDIR)/superd/$(2)' ]; then echo 'kept: $(DESTDIR)$(SYSCONFDIR)/superd/$(2)'; \
+	else install -m 0644 $(1) '$(DESTDIR)$(SYSCONFDIR)/superd/$(2)'; fi
+endef
+
+$(BUILD)/venv/.ready: constraints.txt requirements/build.txt Makefile
+	@command -v $(INSTALL_PYTHON) >/dev/null || { echo "$(INSTALL_PYTHON) is not there; see INSTALL_PYTHON=" >&2; exit 1; }
+	@tools/system-packages.sh
+	@rm -rf $(BUILD)/venv
+	@$(INSTALL_PYTHON) -m venv $(BUILD)/venv
+	@$(BUILD_PIP) install -c constraints.txt -r requirements/build.txt
+	@touch $@
+
+# $(call built,DIRECTORY,REQUIREMENTS): what pip installs, without programs, bytecode, parts that nothing runs, and the
+# place where it was built.
+define built
+	rm -rf $(1)
+	$(BUILD_PIP) install -c constraints.txt --no-build-isolation --no-compile --target $(1) $(2)
+	rm -rf $(1)/bin $(1)/*.dist-info/direct_url.json
+	find $(1) -depth -type d \( -name __pycache__ -o -name tests -o -name test \) -exec rm -rf {} +
+endef
+
+$(BUILD)/superd.built: $(BUILD)/venv/.ready $(shell find client daemon -name __pycache__ -prune -o -type f -print)
+	@$(call built,$(BUILD)/superd,./client ./daemon)
+	@touch $@
+
+$(BUILD)/examples.built: $(BUILD)/venv/.ready $(shell find examples -name __pycache__ -prune -o -type f -print)
+	@$(call built,$(BUILD)/examples,--no-deps ./examples)
+	@touch $@
+
+.PHONY: install
+install: $(BUILD)/superd.built ## Installs superd and superctl under DESTDIR and PREFIX
+	@rm -rf '$(DESTDIR)$(LIB)'
+	@$(call library,$(BUILD)/superd,$(LIB))
+	@$(call wrapper,superd,superd.__main__)
+	@$(call wrapper,superctl,superd.ctl.__main__)
+	@$(call unit,systemd/superd.socket,superd.socket)
+	@$(call unit,systemd/superd.service,superd.service)
+	@install -D -m 0644 systemd/superd.sysusers.conf '$(DESTDIR)$(PREFIX)/lib/sysusers.d/superd.conf'
+	@install -D -m 0644 systemd/superd.tmpfiles.conf '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/superd.conf'
+	@install -D -m 0644 systemd/superd.catalog '$(DESTDIR)$(PREFIX)/lib/systemd/catalog/superd.catalog'
+	@$(call configuration,systemd/superd.toml,superd.toml)
+	@install -d '$(DESTDIR)$(DOC)'
+	@install -m 0644 $(wildcard README.md CHANGELOG.md SECURITY.md LICENSE) docs/reference/*.md '$(DESTDIR)$(DOC)'
+	@$(if $(DESTDIR),,printf '%s\n' 'Installed. Next, as root:' '    systemd-sysusers' '    systemd-tmpfiles --create superd.conf' \
+	  '    journalctl --update-catalog' '    systemctl daemon-reload' '    systemctl enable --now superd.socket')
+
+.PHONY: install-examples
+install-examples: $(BUILD)/examples.built ## Installs inventoryd into superd, and romd with its unit
+	@rm -rf '$(DESTDIR)$(SERVICES)/'{inventoryd,romd,superd_examples-*.dist-info}
+	@$(call library,$(BUILD)/examples,$(SERVICES))
+	@$(call wrapper,romd,romd.__main__)
+	@$(call unit,examples/romd/systemd/romd.service,romd.service)
+	@install -D -m 0644 examples/romd/systemd/romd.sysusers.conf '$(DESTDIR)$(PREFIX)/lib/sysusers.d/romd.conf'
+	@$(call configuration,examples/inventoryd/50-inventory.toml,superd.d/50-inventory.toml)
+	@$(if $(DESTDIR),,printf '%s\n' 'Installed. Next, as root:' '    systemd-sysusers' '    systemctl daemon-reload' \
+	  '    systemctl try-restart superd.service' '    systemctl enable --now romd.service')
+
+.PHONY: uninstall
+uninstall: ## Removes what install and install-examples put there; keeps configuration and data
+	@rm -rf '$(DESTDIR)$(LIB)' '$(DESTDIR)$(DOC)' '$(DESTDIR)$(SERVICES)/'{inventoryd,romd,superd_examples-*.dist-info}
+	@rmdir --ignore-fail-on-non-empty '$(DESTDIR)$(SERVICES)' 2>/dev/null || true
+	@rm -f '$(DESTDIR)$(PREFIX)/bin/'{superd,superctl,romd} '$(DESTDIR)$(UNITS)/'{superd.socket,superd.service,romd.service} \
+	  '$(DESTDIR)$(PREFIX)/lib/sysusers.d/'{superd,romd}.conf '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/superd.conf' \
+	  '$(DESTDIR)$(PREFIX)/lib/systemd/catalog/superd.catalog'
+
+.PHONY: clean
+clean: ## Removes everything that make made here
+	@rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
