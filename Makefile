@@ -185,7 +185,9 @@ install: $(BUILD)/superd.built ## Installs superd and superctl under DESTDIR and
 	@$(call unit,systemd/superd.service,superd.service)
 	@install -D -m 0644 systemd/superd.sysusers.conf '$(DESTDIR)$(PREFIX)/lib/sysusers.d/superd.conf'
 	@install -D -m 0644 systemd/superd.tmpfiles.conf '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/superd.conf'
-	@install -D -m 0644 systemd/superd.catalog '$(DESTDIR)$(PREFIX)/lib/systemd/catalog/superd.catalog'
+	@install -d '$(DESTDIR)$(PREFIX)/lib/systemd/catalog'
+	@sed $(UNIT_SED) systemd/superd.catalog >'$(DESTDIR)$(PREFIX)/lib/systemd/catalog/superd.catalog'
+	@chmod 0644 '$(DESTDIR)$(PREFIX)/lib/systemd/catalog/superd.catalog'
 	@$(call configuration,systemd/superd.toml,superd.toml)
 	@install -d '$(DESTDIR)$(DOC)'
 	@install -m 0644 $(wildcard README.md CHANGELOG.md SECURITY.md LICENSE) docs/reference/*.md '$(DESTDIR)$(DOC)'

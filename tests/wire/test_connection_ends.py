@@ -17,10 +17,11 @@ from superd_client.wire.envelope import (
     Notification,
     Request,
     Result,
+    parse_reply,
 )
 from superd_client.wire.errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
 from superd_client.wire.framing import FrameTooLarge, encode_frame
-from superd_client.wire.limits import FRAME_SIZE_DEFAULT, FRAME_SIZE_MIN
+from superd_client.wire.limits import FRAME_SIZE_DEFAULT, FRAME_SIZE_MIN, HEADER_SIZE
 from superd_client.wire.states import State
 from tests.wire.golden import compact, frame
 from tests.wire.joined import ERROR, Wire, begin, reply
@@ -353,3 +354,12 @@ def test_a_frame_of_the_default_limit_is_admitted() -> None:
     body = compact({"jsonrpc": "2.0", "id": 1, "method": "a.b"}).ljust(FRAME_SIZE_DEFAULT)
     server.receive_data(encode_frame(body))
     assert server.next_event() == Request(1, "a.b", {})
+
+
+def test_a_failure_that_is_no_unicode_is_sent_all_the_same() -> None:
+    server = ServerConnection()
+    server.receive_data(encode_frame(b'{"jsonrpc":"2.0","id":1,"method":"a.b"}'))
+    assert isinstance(server.next_event(), Request)
+    error = ErrorObject(ErrorCode.APPLICATION_ERROR, "lone \ud800", {"call_id": "c-1", "detail": "\udfff"})
+    failure = parse_reply(server.send_failure(1, error)[HEADER_SIZE:])
+    assert failure == Failure(1, ErrorObject(ErrorCode.APPLICATION_ERROR, "lone ?", {"call_id": "c-1"}))

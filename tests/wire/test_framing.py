@@ -214,3 +214,8 @@ def test_many_frames_with_a_rest_at_each_read() -> None:
     stream = encode_frame(b"[1,2]") * 3000
     pieces = [stream[start : start + 1000] for start in range(0, len(stream), 1000)]
     assert feed(pieces, ask_each_time=True) == [b"[1,2]"] * 3000
+
+
+def test_a_frame_without_a_body_cannot_be_written() -> None:
+    with pytest.raises(LocalProtocolError):
+        encode_frame(b"")
