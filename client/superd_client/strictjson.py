@@ -1,15 +1,15 @@
 """Reading JSON into models as protocol §3 has it, where pydantic by itself is kinder.
 
-pydantic's own parser accepts NaN and Infinity, and releases before 2.12 or so take the first of two members with
+pydantic's own parser accepts NaN and Infinity, and releases before 2.11 take the first of two members with
 one name where everything else takes the last. Both matter: a policy that looks at one of two methods and a
 dispatcher that runs the other is a hole. The first is looked for only where a model can hold such a value; the
 second is probed once, on import.
 """
 
 from collections.abc import Iterable
-from typing import Any, Final, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import Discriminator, TypeAdapter, ValidationError
 from pydantic_core import to_json
 from typing_extensions import TypedDict
 
@@ -18,12 +18,27 @@ from superd_client.wire.envelope import parse_json
 T = TypeVar("T")
 
 
-class _Probe(TypedDict):
-    member: int
+class _First(TypedDict):
+    kind: Literal["first"]
+    number: int
+
+
+class _Last(TypedDict):
+    kind: Literal["last"]
+    number: int
+
+
+def _last_name_wins() -> bool:
+    probe: TypeAdapter[Any] = TypeAdapter(Annotated[_First | _Last, Discriminator("kind")])
+    try:
+        found = probe.validate_json(b'{"kind":"first","number":1,"kind":"last","number":2}')
+    except ValidationError:
+        return False  # the union looked at the last one, its members at the first
+    return bool(found == {"kind": "last", "number": 2})
 
 
 #: Whether this pydantic resolves duplicate names to the last one.
-LAST_NAME_WINS: Final = TypeAdapter(_Probe).validate_json(b'{"member":1,"member":2}')["member"] == 2
+LAST_NAME_WINS: Final = _last_name_wins()
 
 
 class StrictReader(Generic[T]):
@@ -35,7 +50,7 @@ class StrictReader(Generic[T]):
         """Build the validator for the type `source`, which may be anything that pydantic knows."""
         adapter: TypeAdapter[T] = TypeAdapter(source)
         self._validate = adapter.validator.validate_json
-        self._may_hold_nan = not _FINITE_ONLY.isdisjoint(_schema_types(adapter.core_schema))
+        self._may_hold_nan = not _NAN_KINDS.isdisjoint(_schema_types(adapter.core_schema))
 
     def read(self, body: bytes) -> T:
         """Validate `body`; raises MessageRefused if it is not JSON, pydantic's ValidationError if it does not fit."""
@@ -48,7 +63,7 @@ class StrictReader(Generic[T]):
 
 
 #: Kinds of core schema that let a NaN through.
-_FINITE_ONLY: Final = frozenset({"any", "float", "function-plain"})
+_NAN_KINDS: Final = frozenset({"any", "float", "function-plain"})
 
 
 def _schema_types(schema: object) -> Iterable[str]:

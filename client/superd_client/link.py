@@ -1,0 +1,204 @@
+"""One connection of either client: a channel, the protocol on it, and the frames that wait to be written.
+
+Nothing here waits, and nothing here knows threads or a loop. A client reads when there is something to read, writes
+when the kernel takes something, and hears of the end of each call by `Call.resolve` and `Call.fail`.
+"""
+
+from abc import ABC, abstractmethod
+from collections import deque
+from itertools import islice
+from typing import Final, Generic, TypeVar
+
+from superd_client.calls import Call
+from superd_client.errors import SuperdError
+from superd_client.sockets import GATHER_MAX, Channel
+from superd_client.wire.connection import ClientConnection, PeerClosed, ReplyReceived
+from superd_client.wire.errors import ErrorCode, RemoteProtocolError
+from superd_client.wire.framing import FrameTooLarge
+
+CallT = TypeVar("CallT", bound=Call)
+
+#: Reads that look for replies after a write found the server gone: more than a socket's buffer holds.
+LAST_READS_MAX: Final = 256
+
+
+class Link(ABC, Generic[CallT]):
+    """One connection, from its connect to its loss. It is never repaired: a lost link is replaced by a new one."""
+
+    def __init__(self, channel: Channel, frame_limit: int) -> None:
+        """Take over `channel`, which is connected."""
+        self.channel: Final = channel
+        #: Set once nothing more will come or go.
+        self.lost = False
+        #: Set where the server reads no more, as one does that stops; it may still answer what it has read.
+        self.retired = False
+        #: Set where what was not sent can be sent on another link: the server went without a word.
+        self.hung_up = False
+        #: Set while the parts below change: set afterwards, it says that an interrupt has left them half changed.
+        self._midway = False
+        self._wire: Final = ClientConnection[CallT](frame_limit=frame_limit)
+        self._outgoing: deque[tuple[CallT, bytes | memoryview]] = deque()
+        self._calls: Final[set[CallT]] = set()
+
+    @property
+    def calls_in_flight(self) -> int:
+        """How many calls wait for a reply."""
+        return len(self._calls)
+
+    def check(self) -> bool:
+        """Whether calls can begin here. A link that an interrupt (KeyboardInterrupt) left half changed is lost."""
+        return self._is_alive() and not self.retired
+
+    def begin(self, call: CallT, params: bytes) -> None:
+        """Queue the frame of `call`; raises MessageTooLarge."""
+        self._midway = True
+        try:
+            call.request_id, frame = self._wire.send_request(call.method.name, params, call, call.call_id)
+        except FrameTooLarge as error:
+            self._midway = False
+            raise call.too_large(str(error)) from error
+        self._calls.add(call)
+        self._outgoing.append((call, frame))
+        self._midway = False
+
+    def flush(self) -> bool:
+        """Write what the kernel takes; returns whether nothing is left to write. May lose or retire the link."""
+        if not self._is_alive():
+            return True
+        self._midway = True
+        try:
+            while self._outgoing and self._write_once():
+                pass
+        except OSError as error:
+            self._midway = False
+            self._stop_writing(error)
+        self._midway = False
+        return self.lost or not self._outgoing
+
+    def receive(self) -> bool:
+        """Read once, and hand over the replies that have come; returns whether there was anything. May lose the link."""
+        if not self._is_alive():
+            return False
+        self._midway = True
+        data = None
+        try:
+            data = self.channel.receive()
+            if data is not None:
+                self._wire.receive_data(data)
+                self._hand_over()
+        except OSError as error:
+            self.lose(_broke(error), error, hung_up=True)
+        except RemoteProtocolError as error:
+            self.lose(f"the server broke the protocol or refused the connection: {error}", error)
+        self._midway = False
+        return data is not None
+
+    def withdraw(self, call: CallT) -> bool:
+        """Give up on `call`; its reply will be discarded.
+
+        Returns False where its frame is written in part: the rest must follow, or the link be lost.
+        """
+        self._wire.abandon(call.request_id)
+        self._calls.discard(call)
+        self._close_if_done()
+        if call.sent or not self._outgoing:
+            return True
+        first, frame = self._outgoing[0]
+        if first is call and isinstance(frame, memoryview):
+            return False
+        self._outgoing = deque(entry for entry in self._outgoing if entry[0] is not call)
+        return True
+
+    def lose(self, reason: str, cause: Exception | None = None, *, hung_up: bool = False) -> None:
+        """Stop here, and tell every call that waits. May be repeated after an interrupt."""
+        if self.lost:
+            return
+        self.hung_up = self.hung_up or hung_up
+        for call in tuple(self._calls):
+            error = call.lost(reason) if call.sent else _unsent(call, reason, cause)
+            error.__cause__ = cause
+            call.fail(error)
+            self._calls.discard(call)
+        self._wire.close()
+        self.end_channel()
+        self.lost = True
+
+    @abstractmethod
+    def end_channel(self) -> None:
+        """Shut the channel down; close it as soon as nobody waits on it."""
+
+    def _write_once(self) -> bool:
+        """Write once; returns whether the kernel may take more."""
+        outgoing = self._outgoing
+        one = len(outgoing) == 1
+        written = self.channel.send(
+            [outgoing[0][1]] if one else [frame for _, frame in islice(outgoing, GATHER_MAX)]
+        )
+        if not written:
+            return False
+        while written:
+            call, frame = outgoing[0]
+            if written < len(frame):
+                outgoing[0] = call, memoryview(frame)[written:]
+                return False
+            written -= len(frame)
+            call.sent = True
+            outgoing.popleft()
+        return True
+
+    def _hand_over(self) -> None:
+        while (event := self._wire.next_event()) is not None:
+            if isinstance(event, ReplyReceived):
+                self._calls.discard(event.call)
+                event.call.resolve(event.reply)
+                self._close_if_done()
+            elif isinstance(event, PeerClosed):
+                self.lose("the server closed the connection", hung_up=True)
+                return
+
+    def _is_alive(self) -> bool:
+        if self._midway:
+            self._midway = False
+            self.lose("a thread was interrupted while it read or wrote")
+        return not self.lost
+
+    def _stop_writing(self, error: OSError) -> None:
+        """Deal with a server that reads no more.
+
+        What it said before may tell why, and a stopping server still answers the calls that it has read: so the
+        link stays for them, and the calls that are not sent go elsewhere.
+        """
+        for _ in range(LAST_READS_MAX):
+            if not self.receive():
+                break
+        if self.lost:
+            return
+        self.retired = self.hung_up = True
+        self._outgoing.clear()
+        for call in [call for call in self._calls if not call.sent]:
+            self._wire.abandon(call.request_id)
+            self._calls.discard(call)
+            call.fail(_unsent(call, _broke(error), error))
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self.retired and not self._calls:
+            self.lose("the server reads no more")
+
+
+def state_name(link: Link[CallT] | None, *, closed: bool) -> str:
+    """What the text of a client says of its connection."""
+    if closed:
+        return "closed"
+    return "unconnected" if link is None or link.lost else "connected"
+
+
+def _broke(error: OSError) -> str:
+    return f"the connection broke: {error.strerror}"
+
+
+def _unsent(call: Call, reason: str, cause: Exception | None) -> SuperdError:
+    """The exception for a call that the link was lost under: no server carries out a frame without its end."""
+    if isinstance(cause, RemoteProtocolError) and cause.error.code == ErrorCode.FRAME_TOO_LARGE:
+        return call.too_large(str(cause))
+    return call.unconnected(f"{reason}, before the call was sent")
