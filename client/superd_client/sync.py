@@ -13,7 +13,6 @@ import os
 import threading
 import warnings
 from collections.abc import Mapping
-from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Self, overload
 from weakref import WeakSet
@@ -24,7 +23,6 @@ from superd_client.address import Address
 from superd_client.calls import (
     ATTEMPTS,
     DEFAULT_TIMEOUT,
-    Call,
     CallIds,
     check_address,
     check_call_id,
@@ -33,134 +31,11 @@ from superd_client.calls import (
 )
 from superd_client.contract import Method, P, R
 from superd_client.errors import SuperdError
-from superd_client.link import Link, state_name
-from superd_client.sockets import Channel, backoff_delays, connect
+from superd_client.link import state_name
+from superd_client.sockets import backoff_delays, connect
+from superd_client.sync_link import ThreadCall, ThreadLink, Turn
 from superd_client.wire.envelope import Reply
 from superd_client.wire.limits import FRAME_SIZE_DEFAULT
-
-
-class _Call(Call):
-    """A call, and the thread that waits for it."""
-
-    __slots__ = ("_alarm", "deadline", "end", "link")
-
-    def __init__(self, method: Method[Any, Any] | str, call_id: str, timeout: float) -> None:
-        super().__init__(method, call_id, timeout)
-        self.deadline: Final = monotonic() + timeout
-        self.link: _Link | None = None
-        self.end: Reply | SuperdError | None = None
-        self._alarm: threading.Lock | None = None
-
-    @override
-    def resolve(self, reply: Reply) -> None:
-        self.end = reply
-        self.wake()
-
-    @override
-    def fail(self, error: SuperdError) -> None:
-        self.end = error
-        self.wake()
-
-    def time_left(self, phase: str) -> float:
-        """Seconds until the deadline; raises CallTimeout where there are none."""
-        seconds = self.deadline - monotonic()
-        if seconds <= 0:
-            raise self.timed_out(phase, sent=self.sent)
-        return seconds
-
-    def set_alarm(self) -> None:
-        """Make the next `sleep` last until `wake`. Under the mutex."""
-        if self._alarm is None:
-            self._alarm = threading.Lock()
-        self._alarm.acquire(blocking=False)
-
-    def wake(self) -> None:
-        """End the sleep, also one that has not begun. Under the mutex."""
-        if self._alarm is not None and self._alarm.locked():
-            self._alarm.release()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait for `wake`, at most for `seconds`; it may return for no reason."""
-        if self._alarm is not None:
-            self._alarm.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
-
-
-class _Turn:
-    """Whose turn it is to do something, and who comes next. Under the mutex."""
-
-    __slots__ = ("_queue", "holder")
-
-    def __init__(self) -> None:
-        self.holder: _Call | None = None
-        self._queue: dict[_Call, None] = {}
-
-    def take(self, call: _Call) -> bool:
-        """Give `call` the turn, or queue it and set its alarm; returns whether it has the turn. May be repeated."""
-        if self.holder is None:
-            self.holder = call
-        if self.holder is call:
-            return True
-        self._queue[call] = None
-        call.set_alarm()
-        return False
-
-    def leave(self, call: _Call) -> None:
-        """Give up the turn, or the place in the queue; wakes the next. May be repeated."""
-        self._queue.pop(call, None)
-        if self.holder is call:
-            heir = next(iter(self._queue), None)
-            if heir is not None:
-                heir.wake()
-            self.holder = heir
-
-    def wake_all(self) -> None:
-        """Let everybody look at what has changed."""
-        for call in (self.holder, *self._queue):
-            if call is not None:
-                call.wake()
-
-
-class _Link(Link[_Call]):
-    """A link that many threads use."""
-
-    def __init__(self, channel: Channel, frame_limit: int) -> None:
-        super().__init__(channel, frame_limit)
-        self._reading: Final = _Turn()
-        self._awaiting_room: _Call | None = None
-
-    def lead(self, call: _Call) -> bool:
-        """Whether `call` is to poll and read for all; else its alarm is set."""
-        return self._reading.take(call)
-
-    def await_room(self, call: _Call) -> None:
-        """Note that `call` is going to poll for room to write."""
-        self._awaiting_room = call
-
-    def release(self, call: _Call) -> None:
-        """Note that `call` does not poll any more, and need not lead. May be repeated."""
-        self._reading.leave(call)
-        if self._awaiting_room is call:
-            self._awaiting_room = None
-        if self.lost:
-            self._close_unless_polled()
-
-    @override
-    def end_channel(self) -> None:
-        """Shut the channel down, which wakes the threads that poll it; the last of them closes it.
-
-        Closed under a poll, the descriptor could become another file's, and the poll would wait for that.
-        """
-        self.channel.shutdown()
-        self._close_unless_polled()
-
-    def _close_unless_polled(self) -> None:
-        if self._reading.holder is None and self._awaiting_room is None:
-            self.channel.close()
-
-    def disown(self) -> None:
-        """Leave the connection to the process that this one was forked from."""
-        self.channel.close()
-        self.lose("the connection belongs to the parent process")
 
 
 class Client:
@@ -174,7 +49,7 @@ class Client:
     """
 
     #: The links that are not lost, the one for new calls among them; others wait for the last replies.
-    _links: tuple[_Link, ...] = ()
+    _links: tuple[ThreadLink, ...] = ()
 
     def __init__(
         self,
@@ -194,9 +69,9 @@ class Client:
     def _settle(self) -> None:
         """Make what each process has for itself: first on creation, then in every forked child."""
         self._mutex = threading.Lock()
-        self._writing = _Turn()
+        self._writing = Turn()
         self._ids = CallIds()
-        self._link: _Link | None = None
+        self._link: ThreadLink | None = None
         links, self._links = self._links, ()
         for link in links:
             link.disown()
@@ -264,7 +139,7 @@ class Client:
         Raises SuperdError; its subclasses and its `outcome` say what happened. ValueError and TypeError are for
         arguments that no call can be made of.
         """
-        call = _Call(
+        call = ThreadCall(
             method,
             self._ids.make() if call_id is None else check_call_id(call_id),
             self._timeout if timeout is None else check_timeout(timeout),
@@ -281,7 +156,7 @@ class Client:
             raise
         return call.result(reply)
 
-    def _send(self, call: _Call, params: bytes) -> _Link:
+    def _send(self, call: ThreadCall, params: bytes) -> ThreadLink:
         """Write the request of `call` to its end; returns where its reply will come."""
         with self._mutex:
             link = self._link
@@ -296,7 +171,7 @@ class Client:
             call.end if isinstance(call.end, SuperdError) else call.unconnected("the server hangs up at once")
         )
 
-    def _begin(self, link: _Link, call: _Call, params: bytes) -> bool:
+    def _begin(self, link: ThreadLink, call: ThreadCall, params: bytes) -> bool:
         """Begin to write, unless the link is lost; returns whether all is written, and leaves the turn then."""
         if not link.check():
             return False
@@ -307,7 +182,7 @@ class Client:
             self._writing.leave(call)
         return call.sent
 
-    def _await_turn(self, call: _Call) -> None:
+    def _await_turn(self, call: ThreadCall) -> None:
         while True:
             with self._mutex:
                 if self._closed:
@@ -316,7 +191,7 @@ class Client:
                     return
             call.sleep(call.time_left("not written"))
 
-    def _await_link(self, call: _Call) -> _Link:
+    def _await_link(self, call: ThreadCall) -> ThreadLink:
         """Connect, unless that is done; wait while the server's backlog is full. Needs the turn."""
         delays = backoff_delays()
         while True:
@@ -326,7 +201,7 @@ class Client:
                 call.set_alarm()
             call.sleep(min(next(delays), call.time_left("no room in the server's backlog")))
 
-    def _open_link(self, call: _Call) -> _Link | None:
+    def _open_link(self, call: ThreadCall) -> ThreadLink | None:
         """The link, perhaps a new one; None if the server's backlog is full."""
         if self._closed:
             raise call.closed()
@@ -338,11 +213,11 @@ class Client:
             raise call.refused_by_kernel(self._address, error) from error
         if channel is None:
             return None
-        self._link = _Link(channel, self._frame_limit)
+        self._link = ThreadLink(channel, self._frame_limit)
         self._links = (*(link for link in self._links if not link.lost), self._link)
         return self._link
 
-    def _write(self, link: _Link, call: _Call, params: bytes) -> bool:
+    def _write(self, link: ThreadLink, call: ThreadCall, params: bytes) -> bool:
         """Write to the end, and leave the turn; returns False, and keeps the turn, if the server had hung up."""
         with self._mutex:
             if call.link is not link and self._begin(link, call, params):
@@ -357,7 +232,7 @@ class Client:
                 link.await_room(call)
             link.channel.wait_writable(call.time_left("not written"))
 
-    def _conclude_write(self, link: _Link, call: _Call) -> bool:
+    def _conclude_write(self, link: ThreadLink, call: ThreadCall) -> bool:
         if not call.sent:
             if self._closed:
                 raise call.closed()
@@ -366,7 +241,7 @@ class Client:
         self._writing.leave(call)
         return True
 
-    def _await_reply(self, link: _Link, call: _Call) -> Reply:
+    def _await_reply(self, link: ThreadLink, call: ThreadCall) -> Reply:
         """Wait for the reply; read for all while no other thread does."""
         leads = False
         while True:
@@ -386,7 +261,7 @@ class Client:
             raise end
         return end
 
-    def _forget(self, call: _Call) -> None:
+    def _forget(self, call: ThreadCall) -> None:
         """Give up all that `call` holds. May be repeated, and after any part of a call."""
         with self._mutex:
             link = call.link

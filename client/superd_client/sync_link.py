@@ -1,0 +1,138 @@
+"""A call, a link and turns as threads share them. Everything here is guarded by the mutex of the client that uses it."""
+
+import threading
+from time import monotonic
+from typing import Any, Final
+
+from typing_extensions import override
+
+from superd_client.calls import Call
+from superd_client.contract import Method
+from superd_client.errors import SuperdError
+from superd_client.link import Link
+from superd_client.sockets import Channel
+from superd_client.wire.envelope import Reply
+
+
+class ThreadCall(Call):
+    """A call, and the thread that waits for it."""
+
+    __slots__ = ("_alarm", "deadline", "end", "link")
+
+    def __init__(self, method: Method[Any, Any] | str, call_id: str, timeout: float) -> None:
+        super().__init__(method, call_id, timeout)
+        self.deadline: Final = monotonic() + timeout
+        self.link: ThreadLink | None = None
+        self.end: Reply | SuperdError | None = None
+        self._alarm: threading.Lock | None = None
+
+    @override
+    def resolve(self, reply: Reply) -> None:
+        self.end = reply
+        self.wake()
+
+    @override
+    def fail(self, error: SuperdError) -> None:
+        self.end = error
+        self.wake()
+
+    def time_left(self, phase: str) -> float:
+        """Seconds until the deadline; raises CallTimeout where there are none."""
+        seconds = self.deadline - monotonic()
+        if seconds <= 0:
+            raise self.timed_out(phase, sent=self.sent)
+        return seconds
+
+    def set_alarm(self) -> None:
+        """Make the next `sleep` last until `wake`. Under the mutex."""
+        if self._alarm is None:
+            self._alarm = threading.Lock()
+        self._alarm.acquire(blocking=False)
+
+    def wake(self) -> None:
+        """End the sleep, also one that has not begun. Under the mutex."""
+        if self._alarm is not None and self._alarm.locked():
+            self._alarm.release()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for `wake`, at most for `seconds`; it may return for no reason."""
+        if self._alarm is not None:
+            self._alarm.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+
+
+class Turn:
+    """Whose turn it is to do something, and who comes next. Under the mutex."""
+
+    __slots__ = ("_queue", "holder")
+
+    def __init__(self) -> None:
+        self.holder: ThreadCall | None = None
+        self._queue: dict[ThreadCall, None] = {}
+
+    def take(self, call: ThreadCall) -> bool:
+        """Give `call` the turn, or queue it and set its alarm; returns whether it has the turn. May be repeated."""
+        if self.holder is None:
+            self.holder = call
+        if self.holder is call:
+            return True
+        self._queue[call] = None
+        call.set_alarm()
+        return False
+
+    def leave(self, call: ThreadCall) -> None:
+        """Give up the turn, or the place in the queue; wakes the next. May be repeated."""
+        self._queue.pop(call, None)
+        if self.holder is call:
+            heir = next(iter(self._queue), None)
+            if heir is not None:
+                heir.wake()
+            self.holder = heir
+
+    def wake_all(self) -> None:
+        """Let everybody look at what has changed."""
+        for call in (self.holder, *self._queue):
+            if call is not None:
+                call.wake()
+
+
+class ThreadLink(Link[ThreadCall]):
+    """A link that many threads use."""
+
+    def __init__(self, channel: Channel, frame_limit: int) -> None:
+        super().__init__(channel, frame_limit)
+        self._reading: Final = Turn()
+        self._awaiting_room: ThreadCall | None = None
+
+    def lead(self, call: ThreadCall) -> bool:
+        """Whether `call` is to poll and read for all; else its alarm is set."""
+        return self._reading.take(call)
+
+    def await_room(self, call: ThreadCall) -> None:
+        """Note that `call` is going to poll for room to write."""
+        self._awaiting_room = call
+
+    def release(self, call: ThreadCall) -> None:
+        """Note that `call` does not poll any more, and need not lead. May be repeated."""
+        self._reading.leave(call)
+        if self._awaiting_room is call:
+            self._awaiting_room = None
+        if self.lost:
+            self._close_unless_polled()
+
+    @override
+    def end_channel(self) -> None:
+        """Shut the channel down, which wakes the threads that poll it; the last of them closes it.
+
+        Closed under a poll, the descriptor could become another file's, and the poll would wait for that.
+        """
+        self.channel.shutdown()
+        self._close_unless_polled()
+
+    def _close_unless_polled(self) -> None:
+        if self._reading.holder is None and self._awaiting_room is None:
+            self.channel.close()
+
+    def disown(self) -> None:
+        """Leave the connection to the process that this one was forked from."""
+        self.channel.close()
+        self.lose("the connection belongs to the parent process")
