@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from superd import __version__
-from superd.app import ExitStatus, StartError, load_services, run
+from superd.app import ExitStatus, find_faults, run
 from superd.journal import MessageId, configure_logging, get_logger
-from superd.registry import Registry, ServiceError
 from superd.settings import Settings, SettingsError, load_settings
-from superd_client.address import parse_address
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,17 +67,7 @@ def _report(error: SettingsError, *, check: bool) -> int:
 
 
 def _check(settings: Settings) -> int:
-    """Do what a start would, short of opening anything."""
-    faults: list[str] = []
-    for address in settings.listen:
-        try:
-            parse_address(address)
-        except ValueError as error:
-            faults.append(str(error))
-    try:
-        Registry(load_services(settings))
-    except (StartError, ServiceError) as error:
-        faults.append(str(error))
+    faults = find_faults(settings)
     if faults:
         sys.stderr.write("\n".join([*faults, ""]))
         return ExitStatus.CONFIG

@@ -6,10 +6,11 @@ stop: no more accepts, the calls that run, lifespans, exit.
 
 import asyncio
 import contextlib
-import importlib.util
 import os
 import signal
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
 from typing import Any, Final
@@ -32,7 +33,11 @@ from superd.services.status import status_service
 from superd.session import SessionLimits
 from superd.settings import Settings
 from superd.stats import Stats
+from superd_client.address import parse_address
 from superd_client.parser import CallParser
+
+#: Seconds for worker threads that have nothing to do to end, where the drain took all its time.
+_THREADS_GRACE: Final = 0.2
 
 
 class ExitStatus(IntEnum):
@@ -54,13 +59,14 @@ class StartError(Exception):
 
 
 def run(settings: Settings) -> ExitStatus:
-    """Serve until SIGTERM or SIGINT. Ends the process itself where a worker thread does not end."""
+    """Serve until SIGTERM or SIGINT. Ends the process itself where a handler does not end."""
     daemon = Daemon(settings)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         status = runner.run(daemon.run())
-    if daemon.worker_is_stuck:
-        # A thread cannot be cancelled, and the interpreter would wait for it at exit for ever.
-        os._exit(status)
+        if daemon.is_stuck:
+            # Neither a thread nor a coroutine that ignores its cancellation can be ended, and the interpreter or
+            # the runner would wait for it for ever.
+            os._exit(status)
     return status
 
 
@@ -70,6 +76,39 @@ def load_services(settings: Settings) -> list[Service]:
         return [load_service(name) for name in settings.services]
     except ServiceError as error:
         raise StartError(str(error), ExitStatus.CONFIG) from error
+
+
+def make_registry(settings: Settings, reporter: Reporter) -> Registry:
+    """The services that the settings ask for, superd's own first; raises StartError."""
+    built_in: dict[str, Callable[[], Service]] = {
+        "echo": lambda: echo_service(__version__),
+        "status": lambda: status_service(__version__, reporter.status),
+        "discover": lambda: discover_service(__version__, lambda: registry.methods),
+    }
+    services = [built_in[name]() for name in settings.builtin_services]
+    try:
+        registry = Registry(services + load_services(settings))
+    except ServiceError as error:
+        raise StartError(str(error), ExitStatus.CONFIG) from error
+    return registry
+
+
+def find_faults(settings: Settings) -> list[str]:
+    """What a start would stumble over, short of opening anything."""
+    faults: list[str] = []
+    for address in settings.listen:
+        try:
+            parse_address(address)
+        except ValueError as error:
+            faults.append(str(error))
+    reporter = Reporter(
+        registry=lambda: registry, listeners=(), stats=Stats(), watchdog=Watchdog(None, lambda: None)
+    )
+    try:
+        registry = make_registry(settings, reporter)
+    except StartError as error:
+        faults.append(str(error))
+    return faults
 
 
 def open_listeners(settings: Settings) -> list[Listener]:
@@ -101,29 +140,37 @@ class Daemon:
         self._lifecycle = Lifecycle(self._notifier)
         self._watchdog = Watchdog.from_environment(self._notifier.watchdog)
         self._workers = ThreadPoolExecutor(settings.worker_threads, thread_name_prefix="superd-worker")
-        self.worker_is_stuck = False
+        self._stop = asyncio.Event()
+        self._starting: asyncio.Task[Any] | None = None
+        self.is_stuck = False
 
     async def run(self) -> ExitStatus:
         """Start, serve, stop; whatever ends the start is logged."""
-        stop = self._stop_on_signals()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._stop_asked)
+        failure: StartError | None = None
         try:
             async with contextlib.AsyncExitStack() as stack:
-                await self._serve(stack, stop)
-        except StartError as error:
-            self._log.error("cannot start", message_id=MessageId.START_FAILED, reason=str(error))
-            self._lifecycle.advance(Input.FAILED)
-            return error.status
+                try:
+                    await self._serve(stack)
+                except StartError as error:
+                    # Not raised through the lifespans that were entered: it is not their failure.
+                    failure = error
         except Exception:  # noqa: BLE001 - a lifespan may raise anything when it ends; the journal gets it
             self._log.exception("stopped by an error", message_id=MessageId.START_FAILED)
             self._lifecycle.advance(Input.FAILED)
             return ExitStatus.FAILED
         finally:
             self._workers.shutdown(wait=False, cancel_futures=True)
+        if failure is not None:
+            self._log.error("cannot start", message_id=MessageId.START_FAILED, reason=str(failure))
+            self._lifecycle.advance(Input.FAILED)
+            return failure.status
         self._lifecycle.advance(Input.DRAINED)
         self._log.info("stopped", message_id=MessageId.STOPPED, **self._totals())
         return ExitStatus.OK
 
-    async def _serve(self, stack: contextlib.AsyncExitStack, stop: asyncio.Event) -> None:
+    async def _serve(self, stack: contextlib.AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
         listeners = open_listeners(self._settings)
         for listener in listeners:
@@ -131,8 +178,11 @@ class Daemon:
         reporter = Reporter(
             registry=lambda: registry, listeners=listeners, stats=self._stats, watchdog=self._watchdog
         )
-        registry = self._registry(reporter)
-        states = {service.name: await _enter(stack, service) for service in registry.services}
+        registry = make_registry(self._settings, reporter)
+        states = await self._enter_all(stack, registry.services)
+        if states is None:
+            self._lifecycle.advance(Input.STOP)
+            return
         status_line = StatusLine(self._notifier, reporter.line)
         server = self._server(registry, states, listeners, status_line.changed)
         server.start()
@@ -140,25 +190,33 @@ class Daemon:
         status_line.start(loop)
         self._lifecycle.advance(Input.STARTED, status=reporter.line())
         self._log.info("started", message_id=MessageId.STARTED, **self._identity(listeners, registry))
-        await stop.wait()
+        await self._stop.wait()
         self._lifecycle.advance(Input.STOP)
         self._log.info("stopping", message_id=MessageId.STOPPING, calls_in_flight=self._stats.calls_in_flight)
         status_line.stop()
         await self._drain(server)
         self._watchdog.stop()
 
-    def _registry(self, reporter: Reporter) -> Registry:
-        built_in: dict[str, Callable[[], Service]] = {
-            "echo": lambda: echo_service(__version__),
-            "status": lambda: status_service(__version__, reporter.status),
-            "discover": lambda: discover_service(__version__, lambda: registry.methods),
-        }
-        services = [built_in[name]() for name in self._settings.builtin_services]
+    async def _enter_all(
+        self, stack: contextlib.AsyncExitStack, services: Iterable[Service]
+    ) -> dict[str, Any] | None:
+        """Enter the lifespans in order; what they yield, or None where a signal to stop came meanwhile."""
+        self._starting = task = asyncio.current_task()
         try:
-            registry = Registry(services + load_services(self._settings))
-        except ServiceError as error:
-            raise StartError(str(error), ExitStatus.CONFIG) from error
-        return registry
+            return {service.name: await _enter(stack, service) for service in services}
+        except asyncio.CancelledError:
+            if task is None or not self._stop.is_set():
+                raise
+            task.uncancel()
+            return None
+        finally:
+            self._starting = None
+
+    def _stop_asked(self) -> None:
+        self._stop.set()
+        if self._starting is not None:
+            self._starting.cancel()
+            self._starting = None
 
     def _server(
         self,
@@ -188,20 +246,33 @@ class Daemon:
 
     async def _drain(self, server: Server) -> None:
         timeout = self._settings.drain_timeout
-        if not await server.drain(timeout):
-            self.worker_is_stuck = True
+        deadline = time.monotonic() + timeout
+        calls_ended = await server.drain(timeout)
+        # A handler whose caller is gone may still run on a thread, and needs what its service's lifespan holds.
+        threads_ended = await self._workers_end(max(deadline - time.monotonic(), _THREADS_GRACE))
+        self.is_stuck = not threads_ended or self._stats.calls_in_flight > 0
+        if not (calls_ended and threads_ended):
             self._log.warning(
                 "calls still ran when the drain timeout ended; they were cancelled",
                 message_id=MessageId.DRAIN_TIMEOUT,
                 drain_timeout=timeout,
             )
 
-    def _stop_on_signals(self) -> asyncio.Event:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        return stop
+    async def _workers_end(self, seconds: float) -> bool:
+        """Whether all worker threads ended within so many seconds; they get no more work."""
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+        def wait() -> None:
+            self._workers.shutdown(cancel_futures=True)
+            with contextlib.suppress(RuntimeError):  # too late: the loop is closed
+                loop.call_soon_threadsafe(ended.set)
+
+        threading.Thread(target=wait, name="superd-shutdown", daemon=True).start()
+        try:
+            await asyncio.wait_for(ended.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
 
     def _identity(self, listeners: list[Listener], registry: Registry) -> dict[str, Any]:
         return {
@@ -231,13 +302,10 @@ async def _enter(stack: contextlib.AsyncExitStack, service: Service) -> Any:
         raise StartError(message, ExitStatus.FAILED) from error
 
 
-_UVLOOP: Final = "uvloop"
-
-
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     """Uvloop where it is installed: it serves twice as many calls."""
-    if importlib.util.find_spec(_UVLOOP) is None:
+    try:
+        import uvloop  # noqa: PLC0415 - optional
+    except ImportError:
         return asyncio.new_event_loop
-    import uvloop  # noqa: PLC0415 - optional
-
     return uvloop.new_event_loop

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import contextvars
+import inspect
 import itertools
 import secrets
 import time
@@ -11,6 +12,7 @@ from concurrent.futures import Executor
 from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel
+from pydantic_core import to_json
 
 from superd.journal import MessageId, get_logger
 from superd.peer import Caller
@@ -22,6 +24,9 @@ from superd_client.wire.errors import ErrorCode, ErrorObject
 
 #: What became of a call: its result as JSON, or the error to answer with.
 Outcome: TypeAlias = bytes | ErrorObject
+
+#: Characters of a declared error's message that are sent: it is a sentence for people.
+MESSAGE_MAX: Final = 512
 
 #: Codes that mean that no handler ran.
 _REFUSALS: Final = frozenset(
@@ -85,7 +90,7 @@ class Dispatcher:
             if task is not None and task.cancelling():
                 raise
             return self.failed(_INTERNAL_ERROR, call, caller, call_id, started=started, cause=error)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a handler raises is an answer
+        except BaseException as error:  # noqa: BLE001 - whatever a handler raises is an answer
             return self.failed(_explain(endpoint, error), call, caller, call_id, started=started, cause=error)
         finally:
             self._stats.calls_in_flight -= 1
@@ -100,7 +105,9 @@ class Dispatcher:
             return await endpoint.handler(params, context)
         run = contextvars.copy_context().run
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._workers, run, endpoint.handler, params, context)
+        value = await loop.run_in_executor(self._workers, run, _call_plain, endpoint.handler, params, context)
+        # Not every function that returns an awaitable can be recognised beforehand.
+        return await value if inspect.isawaitable(value) else value
 
     def failed(
         self,
@@ -129,6 +136,13 @@ class Dispatcher:
             self._log.info("call failed", message_id=MessageId.CALL_FAILED, **fields)
         return error.with_data(call_id=call_id)
 
+    def not_served(
+        self, error: ErrorObject, call: Request | Notification, caller: Caller, call_id: str
+    ) -> ErrorObject:
+        """Take back that a call was served: its result cannot be sent. To be called as soon as `carry_out` returns."""
+        self._stats.calls_served -= 1
+        return self.failed(error, call, caller, call_id)
+
     def abandoned(self, call: Request | Notification, caller: Caller, call_id: str) -> None:
         """Count and log a call whose caller went away."""
         self._stats.calls_failed += 1
@@ -136,11 +150,24 @@ class Dispatcher:
         self._log.info("peer vanished, call cancelled", message_id=MessageId.PEER_VANISHED, **fields)
 
 
+def _call_plain(handler: Callable[[Any, Context], Any], params: BaseModel, context: Context) -> Any:
+    """Call a plain handler. Makes another error of those two that a future or an `await` takes for its own."""
+    try:
+        return handler(params, context)
+    except (StopIteration, GeneratorExit) as error:
+        message = f"the handler raised {type(error).__name__}"
+        raise RuntimeError(message) from error
+
+
 def _explain(endpoint: Endpoint, error: BaseException) -> ErrorObject:
     """The error that the caller is to see: what the method declares, or nothing but that it failed."""
     if isinstance(error, ApplicationError) and error.detail is not None:
-        with contextlib.suppress(ValueError):  # one that is not declared is like any other exception
-            return endpoint.method.encode_error(error.detail, error.message)
+        # One that is not declared, or that JSON cannot say, is like any other exception.
+        with contextlib.suppress(ValueError):
+            text = error.message[:MESSAGE_MAX].encode("utf-8", "backslashreplace").decode()
+            declared = endpoint.method.encode_error(error.detail, text)
+            to_json(declared.data)
+            return declared
     return _INTERNAL_ERROR
 
 

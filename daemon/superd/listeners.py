@@ -38,13 +38,14 @@ class Listener(NamedTuple):
     inode: tuple[int, int] | None = None
 
     def close(self) -> None:
-        """Close the socket; remove its file if we made it and it is still ours."""
-        self.sock.close()
-        if self.inode is not None:
+        """Remove the socket's file if we made it and it is still ours; close the socket."""
+        if self.inode is not None and self.sock.fileno() != -1:
             path = Path(self.address.removeprefix("unix:"))
-            with contextlib.suppress(FileNotFoundError):
+            # Before the socket is closed: until then nobody takes it for stale, and its inode number is not reused.
+            with contextlib.suppress(OSError), _locked(path.parent):
                 if _inode(path) == self.inode:
                     path.unlink()
+        self.sock.close()
 
 
 def activated_listeners() -> list[Listener]:

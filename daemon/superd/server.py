@@ -12,7 +12,7 @@ from superd.listeners import Listener
 from superd.peer import Caller
 from superd.session import Session, SessionLimits
 from superd.stats import Stats
-from superd.transport import StreamTransport
+from superd.transport import HangupWatch, StreamTransport
 from superd_client.wire.connection import ParseCall, ServerConnection
 from superd_client.wire.errors import ErrorCode, ErrorObject
 
@@ -57,6 +57,7 @@ class Server:
     def start(self) -> None:
         """Begin to accept."""
         self._loop = asyncio.get_running_loop()
+        self._hangups = HangupWatch(self._loop)
         for listener in self.listeners:
             listener.sock.setblocking(False)
             self._resume(listener)
@@ -64,17 +65,19 @@ class Server:
     def _resume(self, listener: Listener) -> None:
         self._loop.add_reader(listener.sock.fileno(), self._accept, listener)
 
-    def _accept(self, listener: Listener) -> None:
+    def _accept(self, listener: Listener) -> bool:
+        """Accept some connections; whether more may wait."""
         for _ in range(_ACCEPTS_PER_TURN):
             try:
                 sock, _ = listener.sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
+                return False
             except OSError as error:
                 self._accept_failed(listener, error)
-                return
+                return False
             self._accept_is_failing = False
             self._admit(sock)
+        return True
 
     def _accept_failed(self, listener: Listener, error: OSError) -> None:
         """Wait a little: readiness is level-triggered and would call us again at once, for ever."""
@@ -105,7 +108,7 @@ class Server:
         self._idle.clear()
         self._stats.connections_accepted += 1
         self._stats.connections_open += 1
-        session.start(self._loop, StreamTransport(self._loop, sock, session))
+        session.start(self._loop, StreamTransport(self._loop, sock, session, self._hangups))
         self._on_change()
 
     def _turn_away(self, sock: socket.socket, caller: Caller) -> None:
@@ -148,24 +151,30 @@ class Server:
         self._stop_accepting()
         for session in tuple(self._sessions):
             session.drain()
-        if await self._ended_within(timeout):
-            return True
+        ended = await self._ended_within(timeout)
+        if not ended:
+            await self._cancel_all()
+        self._hangups.close()
+        return ended
+
+    async def _cancel_all(self) -> None:
         for session in tuple(self._sessions):
             session.cancel()
-        await self._ended_within(_CANCEL_GRACE)
+        if await self._ended_within(_CANCEL_GRACE):
+            return
         for session in tuple(self._sessions):
             session.abort()
-        await self._idle.wait()
-        return False
+        await self._ended_within(_CANCEL_GRACE)
 
     def _stop_accepting(self) -> None:
-        for handle in self._retries.values():
-            handle.cancel()
         for listener in self.listeners:
             self._loop.remove_reader(listener.sock.fileno())
-            if not listener.activated:
-                self._accept(listener)  # nobody else will: with systemd the next process does
+            # What waits to be accepted is ours alone; with systemd the next process accepts it.
+            while not listener.activated and self._accept(listener):
+                pass
             listener.close()
+        for handle in self._retries.values():
+            handle.cancel()
 
     async def _ended_within(self, seconds: float) -> bool:
         try:

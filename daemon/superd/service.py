@@ -8,7 +8,7 @@ async def handle_lookup(params: Lookup, context: Context) -> Item: ...
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Generic, NamedTuple, TypeVar, overload
 
@@ -120,8 +120,8 @@ class Registrar(Generic[P, R]):
 
     @overload
     def __call__(
-        self, handler: Callable[[P, Context], Awaitable[R]]
-    ) -> Callable[[P, Context], Awaitable[R]]: ...
+        self, handler: Callable[[P, Context], Coroutine[Any, Any, R]]
+    ) -> Callable[[P, Context], Coroutine[Any, Any, R]]: ...
 
     @overload
     def __call__(self, handler: Callable[[P, Context], R]) -> Callable[[P, Context], R]: ...

@@ -18,6 +18,10 @@ from superd_client.wire.errors import ErrorCode, ErrorObject, RemoteProtocolErro
 from superd_client.wire.framing import FrameTooLarge
 from superd_client.wire.states import RECEIVING, State
 
+#: Messages of one peer handled before the loop gets a turn: one read may bring 2,000 that are refused, and to say
+#: why takes its time.
+_MESSAGES_PER_TURN: Final = 64
+
 #: Bytes of answers that are gathered before they are written: more makes the peer wait, less costs system calls.
 _FLUSH_SIZE: Final = 4096
 
@@ -33,7 +37,7 @@ class SessionLimits(NamedTuple):
 
 
 class Session:
-    """One connection, from accept to close. `on_closed` is called once, when its socket is closed."""
+    """One connection, from accept to close. `on_closed` is called once: its socket is closed, its last call ended."""
 
     def __init__(
         self,
@@ -50,12 +54,13 @@ class Session:
         self._limits = limits
         self._on_closed = on_closed
         self._connection = ServerConnection(parse=parse, frame_limit=limits.frame_size)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._calls: dict[asyncio.Task[None], tuple[Request | Notification, str]] = {}
         self._answers: list[bytes] = []
         self._answers_size = 0
         self._flush_scheduled = False
         self._paused = False
         self._pumping = False
+        self._pump_scheduled = False
         self._draining = False
 
     def start(self, loop: asyncio.AbstractEventLoop, transport: StreamTransport) -> None:
@@ -81,13 +86,14 @@ class Session:
         """Cancel what still runs."""
         self._connection.close()
         self._cancel_calls()
-        self._on_closed(self)
+        if not self._calls:
+            self._on_closed(self)
 
     # --- requests ------------------------------------------------------------------------------------------------
 
     def _pump(self) -> None:
         """Handle messages until there are none, or until enough is under way."""
-        if self._pumping:
+        if self._pumping or self._pump_scheduled:
             return
         self._pumping = True
         try:
@@ -100,7 +106,9 @@ class Session:
         self._close_if_finished()
 
     def _handle_messages(self) -> None:
-        while not self._is_full():
+        for _ in range(_MESSAGES_PER_TURN):
+            if self._is_full():
+                break
             event = self._connection.next_event()
             if event is None:
                 self._resume()
@@ -108,12 +116,19 @@ class Session:
             self._handle(event)
             if self._answers_size >= _FLUSH_SIZE:
                 self._flush()
+        else:
+            self._pump_scheduled = True
+            self._loop.call_soon(self._pump_again)
         self._paused = True
         self._transport.pause_reading()
 
+    def _pump_again(self) -> None:
+        self._pump_scheduled = False
+        self._pump()
+
     def _is_full(self) -> bool:
         return (
-            len(self._tasks) >= self._limits.calls_in_flight
+            len(self._calls) >= self._limits.calls_in_flight
             or self._transport.bytes_waiting >= self._limits.write_buffer
             or self._transport.is_closing
         )
@@ -126,15 +141,16 @@ class Session:
 
     def _handle(self, event: ServerEvent) -> None:
         if isinstance(event, PeerClosed):
-            self._end_of_file()
-        elif isinstance(event, Refused):
+            return  # what runs goes on; the transport tells if the peer is gone altogether
+        if isinstance(event, Refused):
             self._refuse(event)
         elif isinstance(event.params, ErrorObject):
             call_id = self._dispatcher.call_id(event)
             self._answer(event, call_id, self._dispatcher.failed(event.params, event, self._caller, call_id))
         else:
-            task = self._loop.create_task(self._carry_out(event))
-            self._tasks.add(task)
+            call_id = self._dispatcher.call_id(event)
+            task = self._loop.create_task(self._carry_out(event, call_id))
+            self._calls[task] = (event, call_id)
             task.add_done_callback(self._call_ended)
 
     def _refuse(self, refused: Refused) -> None:
@@ -143,16 +159,8 @@ class Session:
         if not isinstance(refused.call, Notification):
             self._gather(self._connection.send_refusal(refused.id, error))
 
-    async def _carry_out(self, call: Request | Notification) -> None:
-        call_id = self._dispatcher.call_id(call)
-        try:
-            outcome = await self._dispatcher.carry_out(call, self._caller, call_id)
-        except asyncio.CancelledError:
-            if self._transport.is_closing:
-                self._dispatcher.abandoned(call, self._caller, call_id)
-                return
-            outcome = self._dispatcher.failed(_CANCELLED, call, self._caller, call_id)
-        self._answer(call, call_id, outcome)
+    async def _carry_out(self, call: Request | Notification, call_id: str) -> None:
+        self._answer(call, call_id, await self._dispatcher.carry_out(call, self._caller, call_id))
 
     # --- answers -------------------------------------------------------------------------------------------------
 
@@ -167,7 +175,7 @@ class Session:
         except FrameTooLarge as too_large:
             data = {"limit": too_large.limit, "length": too_large.length}
             error = ErrorObject(ErrorCode.FRAME_TOO_LARGE, "the result does not fit a frame", data)
-            self._answer(call, call_id, self._dispatcher.failed(error, call, self._caller, call_id))
+            self._answer(call, call_id, self._dispatcher.not_served(error, call, self._caller, call_id))
 
     def _gather(self, frame: bytes) -> None:
         """Queue an answer: written at once if nothing else is under way, else with those that follow."""
@@ -188,18 +196,26 @@ class Session:
             self._transport.write(frames)
 
     def _call_ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if self._paused:
+        call, call_id = self._calls.pop(task)
+        if task.cancelled():
+            self._call_cancelled(call, call_id)
+        if self._connection.state is State.CLOSED:
+            if not self._calls:
+                self._on_closed(self)
+        elif self._paused:
             self._pump()
         else:
             self._close_if_finished()
 
-    # --- the end -------------------------------------------------------------------------------------------------
+    def _call_cancelled(self, call: Request | Notification, call_id: str) -> None:
+        """Say so to the peer, if it is still there."""
+        if self._transport.is_closing:
+            self._dispatcher.abandoned(call, self._caller, call_id)
+        else:
+            error = self._dispatcher.failed(_CANCELLED, call, self._caller, call_id)
+            self._answer(call, call_id, error)
 
-    def _end_of_file(self) -> None:
-        if self._transport.peer_is_gone():
-            self._transport.abort()
-            self._cancel_calls()
+    # --- the end -------------------------------------------------------------------------------------------------
 
     def _framing_lost(self, error: ErrorObject) -> None:
         call_id = self._dispatcher.call_id(None)
@@ -217,15 +233,14 @@ class Session:
         self._flush()
         # A peer that broke the protocol gets what the kernel takes at once: it may never read.
         self._transport.abort()
-        self._cancel_calls()
 
     def _cancel_calls(self) -> None:
-        for task in self._tasks:
+        for task in self._calls:
             task.cancel()
 
     def _close_if_finished(self) -> None:
         """Close once no more can come, nothing runs and every answer is written."""
-        if self._tasks or self._paused or self._connection.state not in (State.HALF_CLOSED, State.DRAINING):
+        if self._calls or self._paused or self._connection.state is not State.HALF_CLOSED:
             return
         self._flush()
         self._transport.close()
@@ -240,7 +255,8 @@ class Session:
         self._transport.read_available()
 
     def cancel(self) -> None:
-        """Cancel what runs; each call is answered so."""
+        """Cancel what runs, and refuse what was not begun; each call is answered so."""
+        self._connection.drain()
         self._cancel_calls()
 
     def abort(self) -> None:

@@ -9,7 +9,7 @@ import contextlib
 import select
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 #: Bytes asked of the kernel in one read. Larger reads gain nothing on AF_UNIX; a read that is over glibc's mmap
@@ -33,16 +33,59 @@ class Receiver(Protocol):
         """The socket is closed; `error` is what closed it, if it was not us. Called once, from the loop."""
 
 
+class HangupWatch:
+    """Notices peers that vanish while nothing is read from them, which an event loop cannot be asked to do.
+
+    epoll(7) reports a hang-up even where no event is asked for. The sockets are in a set of its own, which the loop
+    watches in turn.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to watch nothing."""
+        self._loop = loop
+        self._epoll = select.epoll()
+        self._callbacks: dict[int, Callable[[], None]] = {}
+        loop.add_reader(self._epoll.fileno(), self._tell)
+
+    def watch(self, fd: int, on_hangup: Callable[[], None]) -> None:
+        """Call `on_hangup` when the peer has closed its socket, and not only its sending side; it must `forget`."""
+        if fd not in self._callbacks:
+            self._epoll.register(fd, 0)
+        self._callbacks[fd] = on_hangup
+
+    def forget(self, fd: int) -> None:
+        """Watch this socket no more; to be called before it is closed."""
+        if self._callbacks.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        self._callbacks.clear()
+        self._loop.remove_reader(self._epoll.fileno())
+        self._epoll.close()
+
+    def _tell(self) -> None:
+        for fd, _ in self._epoll.poll(0):
+            self._callbacks[fd]()
+
+
 class StreamTransport:
     """Owns one connected SOCK_STREAM socket."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, receiver: Receiver) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        receiver: Receiver,
+        hangups: HangupWatch,
+    ) -> None:
         """Take the socket over; nothing is read before `resume_reading`."""
         sock.setblocking(False)
         self._loop = loop
         self._sock = sock
         self._fd: Final = sock.fileno()
         self._receiver = receiver
+        self._hangups = hangups
         self._reading = False
         self._waiting: deque[memoryview] = deque()
         self._closing = False
@@ -58,13 +101,22 @@ class StreamTransport:
         """Read when there is something to read."""
         if not self._reading and not self._closing:
             self._reading = True
+            self._hangups.forget(self._fd)
             self._loop.add_reader(self._fd, self._read)
 
     def pause_reading(self) -> None:
-        """Leave what arrives to the kernel, which slows the peer down."""
+        """Leave what arrives to the kernel, which slows the peer down. A peer that vanishes is still noticed."""
+        if self._reading:
+            self._stop_reading()
+            self._hangups.watch(self._fd, self._hung_up)
+
+    def _stop_reading(self) -> None:
         if self._reading:
             self._reading = False
             self._loop.remove_reader(self._fd)
+
+    def _hung_up(self) -> None:
+        self._lose(None)
 
     def read_available(self, reads: int = 16) -> None:
         """Read now what the peer has sent already, in at most `reads` reads."""
@@ -89,12 +141,6 @@ class StreamTransport:
         """Make the peer's further writes fail with EPIPE; what it has sent already is still read, then end of file."""
         with contextlib.suppress(OSError):  # ENOTCONN: the peer is gone, which the next read will tell
             self._sock.shutdown(socket.SHUT_RD)
-
-    def peer_is_gone(self) -> bool:
-        """Whether the peer has closed its socket, and not only its sending side (poll(2), POLLHUP)."""
-        poll = select.poll()
-        poll.register(self._fd, 0)
-        return any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0))
 
     def write(self, frames: Sequence[bytes]) -> None:
         """Send `frames` in order, behind what waits already; what the kernel does not take waits here."""
@@ -144,7 +190,7 @@ class StreamTransport:
         """Read no more, send what waits, then close."""
         if self._closing:
             return
-        self.pause_reading()
+        self._stop_reading()
         self._closing = True
         if not self._waiting:
             self._loop.call_soon(self._lose, None)
@@ -156,7 +202,8 @@ class StreamTransport:
     def _lose(self, error: OSError | None) -> None:
         if self._closed:
             return
-        self.pause_reading()
+        self._stop_reading()
+        self._hangups.forget(self._fd)
         self._loop.remove_writer(self._fd)
         self._closed = self._closing = True
         self._waiting.clear()

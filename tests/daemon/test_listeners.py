@@ -1,0 +1,233 @@
+"""Stand-alone sockets: whose path it is, who may connect, what is left behind."""
+
+import multiprocessing
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import pytest
+from typing_extensions import override
+
+from superd.listeners import ListenError, bind_listener
+from tests.daemon.process import Superd
+from tests.daemon.raw import RawClient, echo
+
+
+@contextmanager
+def umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+        assert os.umask(mask) == mask, "the umask was changed"
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o777])
+@pytest.mark.parametrize("mode", [0o600, 0o660, 0o666, 0o777])
+def test_the_mode_is_what_was_asked_for_whatever_the_umask(tmp_path: Path, mask: int, mode: int) -> None:
+    path = tmp_path / "s"
+    with umask(mask):
+        listener = bind_listener(f"unix:{path}", mode)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    listener.close()
+    assert not path.exists()
+
+
+def test_the_umask_is_restored_where_bind_fails(tmp_path: Path) -> None:
+    with umask(0o022), pytest.raises(ListenError, match="No such file"):
+        bind_listener(f"unix:{tmp_path / 'missing' / 's'}", 0o600)
+
+
+def test_the_file_has_its_mode_before_anyone_can_connect(tmp_path: Path) -> None:
+    """At the moment of bind(2) the file has the mode; a later chmod(2) would be too late."""
+    path, seen = tmp_path / "s", list[int]()
+
+    class Watched(socket.socket):
+        @override
+        def bind(self, address: object) -> None:
+            super().bind(address)  # type: ignore[arg-type]
+            seen.append(stat.S_IMODE(path.stat().st_mode))
+
+        @override
+        def listen(self, backlog: int = 0, /) -> None:
+            seen.append(stat.S_IMODE(path.stat().st_mode))
+            super().listen(backlog)
+
+    with pytest.MonkeyPatch.context() as patch, umask(0):
+        patch.setattr(socket, "socket", Watched)
+        listener = bind_listener(f"unix:{path}", 0o640)
+    assert seen == [0o640, 0o640]
+    listener.close()
+
+
+def test_the_sockets_are_not_inherited(tmp_path: Path) -> None:
+    listener = bind_listener(f"unix:{tmp_path / 's'}", 0o600)
+    assert not listener.sock.get_inheritable()
+    assert (listener.name, listener.activated) == (None, False)
+    listener.close()
+
+
+def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    before = path.stat().st_ctime_ns
+    listener = bind_listener(f"unix:{path}", 0o600)
+    assert path.stat().st_ctime_ns != before
+    RawClient(str(path)).vanish()
+    listener.close()
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_SEQPACKET, socket.SOCK_DGRAM])
+def test_a_live_socket_is_refused(tmp_path: Path, kind: socket.SocketKind) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX, kind) as live:
+        live.bind(str(path))
+        if kind != socket.SOCK_DGRAM:
+            live.listen()
+        inode = path.stat().st_ino
+        with pytest.raises(ListenError, match="another process listens there"):
+            bind_listener(f"unix:{path}", 0o600)
+        assert path.stat().st_ino == inode
+
+
+def test_a_live_socket_with_a_full_backlog_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as live:
+        live.bind(str(path))
+        live.listen(0)
+        with RawClient(str(path)), pytest.raises(ListenError, match="another process listens there"):
+            bind_listener(f"unix:{path}", 0o600)
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "symlink", "dangling symlink"])
+def test_what_is_no_socket_is_left_alone(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "s"
+    if kind == "file":
+        path.write_text("precious", "utf-8")
+    elif kind == "directory":
+        path.mkdir()
+    elif kind == "symlink":
+        (tmp_path / "target").write_text("precious", "utf-8")
+        path.symlink_to(tmp_path / "target")
+    else:
+        path.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ListenError, match="not a socket"):
+        bind_listener(f"unix:{path}", 0o600)
+    assert os.path.lexists(path)
+
+
+@pytest.mark.parametrize(
+    "address", ["", "/run/s", "unix:", "unix:relative", "unix:@", "tcp:1", f"unix:/{'x' * 107}", "unix:/a\0b"]
+)
+def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(ListenError, match="cannot listen on"):
+        bind_listener(address, 0o600)
+
+
+def test_another_socket_that_took_the_path_is_not_removed(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    first = bind_listener(f"unix:{path}", 0o600)
+    path.unlink()
+    second = bind_listener(f"unix:{path}", 0o600)
+    first.close()
+    assert path.exists()
+    RawClient(str(path)).vanish()
+    second.close()
+    assert not path.exists()
+
+
+def test_closed_twice_it_removes_once(tmp_path: Path) -> None:
+    """An inode number is used again at once on many file systems: the second close must not take it for its own."""
+    path = tmp_path / "s"
+    first = bind_listener(f"unix:{path}", 0o600)
+    first.close()
+    second = bind_listener(f"unix:{path}", 0o600)._replace(inode=first.inode)
+    first.close()
+    assert path.exists()
+    second.sock.close()
+
+
+def test_a_folder_that_is_gone_does_not_matter(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    listener = bind_listener(f"unix:{folder / 's'}", 0o600)
+    (folder / "s").unlink()
+    folder.rmdir()
+    listener.close()
+    assert listener.sock.fileno() == -1
+
+
+def test_an_abstract_name() -> None:
+    name = f"superd-test-{os.getpid()}"
+    listener = bind_listener(f"unix:@{name}", 0o600)
+    RawClient(f"\0{name}").vanish()
+    with pytest.raises(ListenError, match="Address already in use"):
+        bind_listener(f"unix:@{name}", 0o600)
+    listener.close()
+    with pytest.raises(ConnectionRefusedError):
+        RawClient(f"\0{name}")
+
+
+def contend(address: str, go: Event, leave: Event, verdicts: "Queue[bool]") -> None:
+    go.wait()
+    try:
+        listener = bind_listener(address, 0o600)
+    except ListenError:
+        verdicts.put(False)
+    else:
+        verdicts.put(True)
+        leave.wait()
+        listener.sock.close()
+
+
+def test_of_those_that_start_at_once_one_wins(tmp_path: Path) -> None:
+    """Beside a stale socket, which each of them would remove."""
+    path, context = tmp_path / "s", multiprocessing.get_context("fork")
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    for _ in range(10):
+        go, leave = context.Event(), context.Event()
+        verdicts: Queue[bool] = context.Queue()
+        arguments = (f"unix:{path}", go, leave, verdicts)
+        contenders = [context.Process(target=contend, args=arguments) for _ in range(4)]
+        for each in contenders:
+            each.start()
+        go.set()
+        won = [verdicts.get(timeout=20) for _ in contenders]
+        assert won.count(True) == 1
+        RawClient(str(path)).vanish()
+        leave.set()
+        for each in contenders:
+            each.join()
+            each.close()
+        verdicts.close()
+        verdicts.join_thread()
+
+
+def test_two_daemons_on_one_path(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    for _ in range(2):
+        daemons = [Superd(f"--listen=unix:{path}", path=path) for _ in range(2)]
+        try:
+            loser = next(each for each in (daemons[0], daemons[1]) if "another process" in first_word(each))
+            winner = daemons[1 - daemons.index(loser)].started()
+            assert loser.ended() == 1
+            with winner.client() as client:
+                assert client.ask(echo())["id"] == 1
+            assert winner.stop() == 0
+            assert not path.exists()
+        finally:
+            for each in daemons:
+                each.kill()
+
+
+def first_word(daemon: Superd) -> str:
+    """Its first line: whether it started."""
+    return daemon.wait_for("start")
