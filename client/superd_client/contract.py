@@ -62,6 +62,7 @@ class Method(Generic[P, R]):
         "_params_reader",
         "_reply_reader",
         "_result_adapter",
+        "_result_reader",
         "errors",
         "idempotent",
         "name",
@@ -92,6 +93,7 @@ class Method(Generic[P, R]):
         self.summary: Final = summary
         self._params_reader: StrictReader[P] = StrictReader(params)
         self._reply_reader: StrictReader[Any] = StrictReader(_reply_fields(result))
+        self._result_reader: StrictReader[R] = StrictReader(result)
         self._result_adapter: TypeAdapter[R] = TypeAdapter(result)
 
     @override
@@ -113,10 +115,16 @@ class Method(Generic[P, R]):
         return self._params_reader.read(value)
 
     def encode_result(self, value: R) -> bytes:
-        """Write a result as JSON; raises ValueError if it is not what the method promises."""
+        """Write a result as JSON; raises ValueError if it is not what the method promises.
+
+        What was written is read once more, as the caller will read it: a model's own type says little, since
+        `model_copy` and `model_construct` take any values.
+        """
         if type(value) is not self.result:
             value = self._result_adapter.validate_python(value, strict=True)
-        return self._result_adapter.serializer.to_json(value, by_alias=True, warnings="error")
+        body = self._result_adapter.serializer.to_json(value, by_alias=True, warnings="error")
+        self._result_reader.read(body)
+        return body
 
     def decode_reply(self, body: bytes) -> Reply:
         """Read a reply to this method; raises MessageRefused if it is not a legal reply at all."""

@@ -1,6 +1,7 @@
 """argv -> Settings -> app.run() -> exit status."""
 
 import argparse
+import faulthandler
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.check:
         return _check(settings)
     configure_logging(target=settings.log_target, level=settings.log_level)
+    faulthandler.enable()  # the watchdog's SIGABRT then leaves the stack of every thread on stderr
     return run(settings)
 
 

@@ -52,15 +52,20 @@ class ExitStatus(IntEnum):
 class StartError(Exception):
     """The daemon cannot start; the text says why, `status` is what to exit with."""
 
-    def __init__(self, message: str, status: ExitStatus) -> None:
-        """Say why, and how to exit."""
+    def __init__(self, message: str, status: ExitStatus, cause: BaseException | None = None) -> None:
+        """Say why, and how to exit; `cause` is what a service's own code raised, for the log."""
         super().__init__(message)
         self.status = status
+        self.cause = cause
 
 
 def run(settings: Settings) -> ExitStatus:
     """Serve until SIGTERM or SIGINT. Ends the process itself where a handler does not end."""
-    daemon = Daemon(settings)
+    try:
+        daemon = Daemon(settings)
+    except ValueError as error:
+        get_logger().error("cannot start", message_id=MessageId.START_FAILED, reason=str(error))
+        return ExitStatus.FAILED
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         status = runner.run(daemon.run())
         if daemon.is_stuck:
@@ -75,7 +80,7 @@ def load_services(settings: Settings) -> list[Service]:
     try:
         return [load_service(name) for name in settings.services]
     except ServiceError as error:
-        raise StartError(str(error), ExitStatus.CONFIG) from error
+        raise StartError(str(error), ExitStatus.CONFIG, error.__cause__) from error
 
 
 def make_registry(settings: Settings, reporter: Reporter) -> Registry:
@@ -118,10 +123,11 @@ def open_listeners(settings: Settings) -> list[Listener]:
         listeners += activated_listeners()
         for address in settings.listen:
             listeners.append(bind_listener(address, settings.socket_mode))
-    except (ActivationError, ListenError) as error:
+    except (ActivationError, ListenError, ValueError) as error:
         for listener in listeners:
             listener.close()
-        raise StartError(str(error), ExitStatus.FAILED) from error
+        status = ExitStatus.CONFIG if isinstance(error, ValueError) else ExitStatus.FAILED
+        raise StartError(str(error), status) from error
     if not listeners:
         message = "nothing to listen on: start superd by its socket unit, or use --listen ADDRESS"
         raise StartError(message, ExitStatus.CONFIG)
@@ -132,7 +138,7 @@ class Daemon:
     """One run of the daemon."""
 
     def __init__(self, settings: Settings) -> None:
-        """Make the parts that need neither a socket nor a loop."""
+        """Make the parts that need neither a socket nor a loop; raises ValueError for a wrong WATCHDOG_USEC."""
         self._settings = settings
         self._log = get_logger()
         self._stats = Stats()
@@ -163,7 +169,9 @@ class Daemon:
         finally:
             self._workers.shutdown(wait=False, cancel_futures=True)
         if failure is not None:
-            self._log.error("cannot start", message_id=MessageId.START_FAILED, reason=str(failure))
+            self._log.error(
+                "cannot start", message_id=MessageId.START_FAILED, reason=str(failure), exc_info=failure.cause
+            )
             self._lifecycle.advance(Input.FAILED)
             return failure.status
         self._lifecycle.advance(Input.DRAINED)
@@ -172,6 +180,7 @@ class Daemon:
 
     async def _serve(self, stack: contextlib.AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
+        stack.callback(self._watchdog.stop)  # called last: until then systemd waits for signs of life
         listeners = open_listeners(self._settings)
         for listener in listeners:
             stack.callback(listener.close)
@@ -195,7 +204,6 @@ class Daemon:
         self._log.info("stopping", message_id=MessageId.STOPPING, calls_in_flight=self._stats.calls_in_flight)
         status_line.stop()
         await self._drain(server)
-        self._watchdog.stop()
 
     async def _enter_all(
         self, stack: contextlib.AsyncExitStack, services: Iterable[Service]
@@ -299,7 +307,7 @@ async def _enter(stack: contextlib.AsyncExitStack, service: Service) -> Any:
         return await stack.enter_async_context(service.lifespan())
     except Exception as error:
         message = f"the service {service.name} cannot start: {type(error).__name__}: {error}"
-        raise StartError(message, ExitStatus.FAILED) from error
+        raise StartError(message, ExitStatus.FAILED, error) from error
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

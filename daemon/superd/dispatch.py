@@ -12,7 +12,6 @@ from concurrent.futures import Executor
 from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel
-from pydantic_core import to_json
 
 from superd.journal import MessageId, get_logger
 from superd.peer import Caller
@@ -159,15 +158,17 @@ def _call_plain(handler: Callable[[Any, Context], Any], params: BaseModel, conte
         raise RuntimeError(message) from error
 
 
+def _sentence(text: str) -> str:
+    """A message that is short and is Unicode: a service's code may hold a lone surrogate."""
+    return text[:MESSAGE_MAX].encode("utf-8", "backslashreplace").decode()
+
+
 def _explain(endpoint: Endpoint, error: BaseException) -> ErrorObject:
     """The error that the caller is to see: what the method declares, or nothing but that it failed."""
     if isinstance(error, ApplicationError) and error.detail is not None:
         # One that is not declared, or that JSON cannot say, is like any other exception.
         with contextlib.suppress(ValueError):
-            text = error.message[:MESSAGE_MAX].encode("utf-8", "backslashreplace").decode()
-            declared = endpoint.method.encode_error(error.detail, text)
-            to_json(declared.data)
-            return declared
+            return endpoint.method.encode_error(error.detail, _sentence(error.message))
     return _INTERNAL_ERROR
 
 

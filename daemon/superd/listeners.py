@@ -57,18 +57,20 @@ def activated_listeners() -> list[Listener]:
 
 
 def bind_listener(text: str, mode: int) -> Listener:
-    """Listen on an address; a socket file gets `mode` before anyone can connect. Raises ListenError."""
+    """Listen on an address; a socket file gets `mode` before anyone can connect.
+
+    Raises ValueError for what is no address, ListenError where it cannot be listened on.
+    """
+    address = parse_address(text)
     try:
-        address = parse_address(text)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             inode = _bind(sock, address, mode)
         except BaseException:
             sock.close()
             raise
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        message = f"cannot listen on {text}: {reason}"
+    except OSError as error:
+        message = f"cannot listen on {text}: {error.strerror or error}"
         raise ListenError(message) from error
     return Listener(sock, text, None, activated=False, inode=inode)
 

@@ -18,7 +18,7 @@ class Lookup(Message):
 
 class Item(Message):
     sku: str
-    quantity: int = Field(default=0, alias="n")
+    quantity: int = Field(default=0, ge=0, alias="n")
 
 
 class Lost(Message):
@@ -119,7 +119,18 @@ def test_results_travel_by_alias() -> None:
     )
 
 
-@pytest.mark.parametrize("value", [None, "text", Lost(sku="a"), {"sku": 1}, Item.model_construct(sku=1)])
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "text",
+        Lost(sku="a"),
+        {"sku": 1},
+        Item.model_construct(sku=1),
+        Item.model_construct(n=1),
+        Item(sku="a", n=1).model_copy(update={"quantity": -1}),
+    ],
+)
 def test_what_the_result_model_refuses(value: Any) -> None:
     with pytest.raises(ValueError):
         lookup.encode_result(value)

@@ -232,9 +232,10 @@ def test_check_and_a_start_refuse_what_is_wrong(path: Path, argument: str, text:
     assert text in done.stderr
     assert "Traceback" not in done.stderr
     done = run(f"--listen=unix:{path}", argument)
-    assert done.returncode == (1 if "--listen" in argument else 78)
+    assert done.returncode == 78
     assert text in done.stderr
     assert "cannot start" in done.stderr
+    assert ("Traceback" in done.stderr) == ("cannot be loaded" in text), "an author wants to see where"
     assert not path.exists()
 
 
