@@ -72,7 +72,9 @@ def parse_seconds(value: object) -> object:
     try:
         return parse_span(value)
     except ValueError:
-        raise PydanticCustomError("time_span", "not a time span: write one such as '30s' or '1min 30s'") from None
+        raise PydanticCustomError(
+            "time_span", "not a time span: write one such as '30s' or '1min 30s'"
+        ) from None
 
 
 def parse_size(value: object) -> object:

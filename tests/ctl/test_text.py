@@ -12,8 +12,8 @@ from superd.ctl.console import Console, Painted, Style, printable
 from superd.ctl.exits import NotWritten, UsageError
 from superd.ctl.interface import Interface, read_interface
 from superd.ctl.signature import Signatures
-from superd.timespan import format_span, parse_span
 from superd.ctl.tokens import split_line
+from superd.timespan import format_span, parse_span
 from superd_client.errors import InvalidResult
 
 
