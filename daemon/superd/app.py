@@ -201,7 +201,10 @@ class Daemon:
         self._log.info("started", message_id=MessageId.STARTED, **self._identity(listeners, registry))
         await self._stop.wait()
         self._lifecycle.advance(Input.STOP)
-        self._log.info("stopping", message_id=MessageId.STOPPING, calls_in_flight=self._stats.calls_in_flight)
+        running = self._stats.calls_in_flight
+        # Where nothing runs, the line that says "stopped" follows at once and says enough.
+        tell = self._log.info if running else self._log.debug
+        tell("stopping", message_id=MessageId.STOPPING, calls_in_flight=running)
         status_line.stop()
         await self._drain(server)
 
