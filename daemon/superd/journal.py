@@ -284,10 +284,21 @@ def stderr_is_journal() -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
+def _drop_unwritten() -> None:
+    """Lose what stderr does not take: the interpreter would try once more, and exit with status 120 (Py_FinalizeEx)."""
+    try:
+        sys.stderr.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stderr.fileno())
+        os.close(nowhere)
+
+
 def configure_logging(*, target: str, level: str, journal_socket: str = JOURNAL_SOCKET) -> None:
     """Send all log lines from `level` on ("debug" … "error") to `target` ("auto", "journal", "stderr"). Call once."""
     to_journal = target == "journal" or (target == "auto" and stderr_is_journal())
     chosen: JournalTarget | StderrTarget = StderrTarget()
+    atexit.register(_drop_unwritten)
     if to_journal:
         chosen = JournalTarget(journal_socket)
         atexit.register(chosen.socket.close)
