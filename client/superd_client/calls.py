@@ -52,7 +52,7 @@ class CallIds:
 class Call(ABC):
     """What is known of one call while it waits. The clients say how its end reaches the caller."""
 
-    __slots__ = ("call_id", "fault", "method", "request_id", "sent", "timeout")
+    __slots__ = ("call_id", "fault", "method", "request_id", "sent", "size", "timeout")
 
     def __init__(self, method: Method[Any, Any] | str, call_id: str, timeout: float) -> None:
         """Begin a call that is not sent."""
@@ -61,6 +61,8 @@ class Call(ABC):
         self.timeout: Final = timeout
         #: Its id on the connection that it was last given to.
         self.request_id = 0
+        #: Bytes of its frame's body, once there is one.
+        self.size = 0
         #: Whether the whole of its frame has gone to the kernel.
         self.sent = False
         #: What a validator of the result raised, if it was no ValidationError.

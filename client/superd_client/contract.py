@@ -27,13 +27,17 @@ from superd_client.wire.envelope import (
     parse_reply,
 )
 from superd_client.wire.errors import ErrorCode, ErrorObject
-from superd_client.wire.limits import METHOD_NAME_MAX
+from superd_client.wire.limits import METHOD_NAME_MAX, NESTING_MAX
 
 P = TypeVar("P", bound=BaseModel)
 R = TypeVar("R")
 
 _PART: Final = r"[a-z][a-z0-9_]*"
 _METHOD_NAME: Final = re.compile(rf"{_PART}(\.{_PART})+")
+
+#: How many objects stand around params and results in their messages (§4), and around the detail of an error.
+_AROUND_PAYLOAD: Final = 1
+_AROUND_DETAIL: Final = 3
 
 
 class Message(BaseModel):
@@ -104,11 +108,13 @@ class Method(Generic[P, R]):
         )
 
     def encode_params(self, params: P) -> bytes:
-        """Write params as JSON; raises TypeError for another model's."""
+        """Write params as JSON; raises TypeError for another model's, ValueError for what no message can hold."""
         if not isinstance(params, self.params):
             message = f"{self.name}: params must be a {self.params.__name__}, not {type(params).__name__}"
             raise TypeError(message)
-        return params.__pydantic_serializer__.to_json(params, by_alias=True, warnings="error")
+        body = params.__pydantic_serializer__.to_json(params, by_alias=True, warnings="error")
+        _check_nesting(body, _AROUND_PAYLOAD)
+        return body
 
     def read_params(self, value: bytes) -> P:
         """Read params from JSON; raises pydantic's ValidationError."""
@@ -124,6 +130,7 @@ class Method(Generic[P, R]):
             value = self._result_adapter.validate_python(value, strict=True)
         body = self._result_adapter.serializer.to_json(value, by_alias=True, warnings="error")
         self._result_reader.read(body)
+        _check_nesting(body, _AROUND_PAYLOAD)
         return body
 
     def decode_reply(self, body: bytes) -> Reply:
@@ -138,13 +145,14 @@ class Method(Generic[P, R]):
         return Result(fields["id"], fields["result"])
 
     def encode_error(self, detail: BaseModel, message: str) -> ErrorObject:
-        """Write a declared error; raises ValueError for one that this method does not declare."""
+        """Write a declared error; raises ValueError for one that this method does not declare or no message holds."""
         name = type(detail).__name__
         if self.errors.get(name) is not type(detail):
             message = f"{self.name} does not declare the error {name}"
             raise ValueError(message)
-        value = from_json(detail.__pydantic_serializer__.to_json(detail, by_alias=True, warnings="error"))
-        return ErrorObject(ErrorCode.APPLICATION_ERROR, message, {"type": name, "detail": value})
+        body = detail.__pydantic_serializer__.to_json(detail, by_alias=True, warnings="error")
+        _check_nesting(body, _AROUND_DETAIL)
+        return ErrorObject(ErrorCode.APPLICATION_ERROR, message, {"type": name, "detail": from_json(body)})
 
     def decode_error(self, error: ErrorObject) -> BaseModel | None:
         """Read the model of a declared error; None if it is none of ours or does not fit."""
@@ -166,7 +174,8 @@ class UntypedMethod:
     errors: Final[Mapping[str, type[BaseModel]]] = {}
 
     def __init__(self, name: str) -> None:
-        """Take any name: whether it exists is for the server to say."""
+        """Take any name that is Unicode, else raise ValueError: whether it exists is for the server to say."""
+        name.encode()
         self.name: Final = name
 
     def encode_params(self, params: object) -> bytes:
@@ -174,9 +183,13 @@ class UntypedMethod:
         if params is not None and not isinstance(params, Mapping):
             message = f"{self.name}: params are passed by name, as a mapping, not as {type(params).__name__}"
             raise TypeError(message)
-        return json.dumps(
-            dict(params or {}), allow_nan=False, ensure_ascii=False, separators=(",", ":")
-        ).encode()
+        try:
+            text = json.dumps(dict(params or {}), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        except RecursionError:
+            raise ValueError(_TOO_DEEP) from None
+        body = text.encode()
+        _check_nesting(body, _AROUND_PAYLOAD)
+        return body
 
     def decode_reply(self, body: bytes) -> Reply:
         """Read a reply; raises MessageRefused if it is not a legal one."""
@@ -195,6 +208,22 @@ def check_method_name(name: str) -> None:
             f"digits and underscores, and at most {METHOD_NAME_MAX} characters"
         )
         raise ValueError(message)
+
+
+_TOO_DEEP: Final = f"arrays and objects of a message nest at most {NESTING_MAX} deep"
+
+
+def _check_nesting(value: bytes, around: int) -> None:
+    """Raise ValueError if `value`, with so many objects around it, nests too deep for a message (protocol §3).
+
+    The other side would take it for a text that is not JSON, whose sender it cannot know: that costs the connection.
+    """
+    if value.count(b"[") + value.count(b"{") + around <= NESTING_MAX:
+        return  # the usual case, told without reading it once more
+    try:
+        from_json(b"[" * around + value + b"]" * around)
+    except ValueError:
+        raise ValueError(_TOO_DEEP) from None
 
 
 def _check_model(method: str, model: object) -> None:

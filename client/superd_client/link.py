@@ -15,6 +15,7 @@ from superd_client.sockets import GATHER_MAX, Channel
 from superd_client.wire.connection import ClientConnection, PeerClosed, ReplyReceived
 from superd_client.wire.errors import ErrorCode, RemoteProtocolError
 from superd_client.wire.framing import FrameTooLarge
+from superd_client.wire.limits import HEADER_SIZE
 
 CallT = TypeVar("CallT", bound=Call)
 
@@ -57,6 +58,7 @@ class Link(ABC, Generic[CallT]):
         except FrameTooLarge as error:
             self._midway = False
             raise call.too_large(str(error)) from error
+        call.size = len(frame) - HEADER_SIZE
         self._calls.add(call)
         self._outgoing.append((call, frame))
         self._midway = False
@@ -158,8 +160,10 @@ class Link(ABC, Generic[CallT]):
 
     def _is_alive(self) -> bool:
         if self._midway:
-            self._midway = False
+            for call, _ in self._outgoing:
+                call.sent = True  # perhaps: the kernel may have taken more than was noted
             self.lose("a thread was interrupted while it read or wrote")
+            self._midway = False
         return not self.lost
 
     def _stop_writing(self, error: OSError) -> None:
@@ -199,6 +203,8 @@ def _broke(error: OSError) -> str:
 
 def _unsent(call: Call, reason: str, cause: Exception | None) -> SuperdError:
     """The exception for a call that the link was lost under: no server carries out a frame without its end."""
-    if isinstance(cause, RemoteProtocolError) and cause.error.code == ErrorCode.FRAME_TOO_LARGE:
+    error = cause.error if isinstance(cause, RemoteProtocolError) else None
+    # The frame meant may also be that of another call, or a reply over our own limit: its length tells.
+    if error and error.code == ErrorCode.FRAME_TOO_LARGE and error.data.get("length") == call.size:
         return call.too_large(str(cause))
     return call.unconnected(f"{reason}, before the call was sent")

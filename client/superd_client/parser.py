@@ -25,7 +25,7 @@ from superd_client.wire.envelope import (
     parse_call,
 )
 from superd_client.wire.errors import ErrorCode, ErrorObject
-from superd_client.wire.limits import METHOD_NAME_MAX, NEAREST_LISTED_MAX
+from superd_client.wire.limits import FAULTS_EXAMINED_MAX, METHOD_NAME_MAX, NEAREST_LISTED_MAX
 
 
 class CallParser:
@@ -49,16 +49,18 @@ class CallParser:
         try:
             fields = self._reader.read(body)
             params = fields["params"]
-        except (ValidationError, KeyError):
+        except KeyError:
             return self._explain(body)
+        except ValidationError as error:
+            return self._explain(body, error)
         meta = fields.get("meta")
         call_id = meta.get("call_id") if meta else None
         if "id" in fields:
             return Request(fields["id"], fields["method"], params, call_id)
         return Notification(fields["method"], params, call_id)
 
-    def _explain(self, body: bytes) -> Request | Notification:
-        """Find out, slowly, what is wrong; also takes calls without params.
+    def _explain(self, body: bytes, error: ValidationError | None = None) -> Request | Notification:
+        """Find out, slowly, what is wrong after `error`; also takes calls without params.
 
         A number that is no finite double has become infinite here; as a string no number takes it.
         """
@@ -66,10 +68,12 @@ class CallParser:
         method = self._methods.get(call.method)
         if method is None:
             return call._replace(params=self._not_found(call.method))
+        if error is not None and error.error_count() > FAULTS_EXAMINED_MAX:
+            return call._replace(params=_invalid_params(error))  # in a legal envelope all are of the params
         try:
             return call._replace(params=method.read_params(to_json(call.params, inf_nan_mode="strings")))
-        except ValidationError as error:
-            return call._replace(params=_invalid_params(error))
+        except ValidationError as fault:
+            return call._replace(params=_invalid_params(fault))
 
     def _not_found(self, name: str) -> ErrorObject:
         nearest = _nearest(name[:METHOD_NAME_MAX], self._methods)

@@ -40,15 +40,15 @@ _HINTS: Final = {
 class Channel:
     """A connected stream socket, and the sole owner of its descriptor. No method waits but `wait_*`."""
 
-    __slots__ = ("_readable", "_socket", "_writable")
+    __slots__ = ("_readable", "_ready", "_socket")
 
     def __init__(self, connected: socket.socket) -> None:
         """Take over a non-blocking socket."""
         self._socket: Final = connected
         self._readable: Final = select.poll()
-        self._writable: Final = select.poll()
+        self._ready: Final = select.poll()
         self._readable.register(connected, select.POLLIN)
-        self._writable.register(connected, select.POLLOUT)
+        self._ready.register(connected, select.POLLIN | select.POLLOUT)
 
     def fileno(self) -> int:
         """The descriptor, for a loop to watch; -1 once closed."""
@@ -72,9 +72,9 @@ class Channel:
         """Return when there is something to read or the peer is gone, or after `seconds`. One thread at a time."""
         self._readable.poll(min(seconds, WAIT_MAX) * 1000)
 
-    def wait_writable(self, seconds: float) -> None:
-        """Return when the kernel takes bytes or the peer is gone, or after `seconds`. One thread at a time."""
-        self._writable.poll(min(seconds, WAIT_MAX) * 1000)
+    def wait_ready(self, seconds: float) -> None:
+        """Return when the kernel takes bytes, or when `wait_readable` would. One thread at a time."""
+        self._ready.poll(min(seconds, WAIT_MAX) * 1000)
 
     def shutdown(self) -> None:
         """End the connection for both sides and for every process that shares it; wakes whoever waits here."""

@@ -1,9 +1,9 @@
 """The blocking client: one connection, any number of threads, and no thread of its own.
 
 All state is guarded by one mutex, which is never held over anything that waits. Threads wait outside it, in one of
-three places: poll(2) for bytes to read, poll(2) for room to write, or their own alarm. Of the threads that wait for
-replies one, the leader, polls and reads for all; when its own reply has come it wakes one other to lead. Threads that
-want to write take turns in the same way, and whose turn it is also connects.
+three places: poll(2) for bytes to read, the same for bytes to read or room to write, or their own alarm. Of the
+threads that wait for replies one, the leader, polls and reads for all; when its own reply has come it wakes one other
+to lead. Threads that want to write take turns in the same way, and whose turn it is also connects.
 
 KeyboardInterrupt may arrive at any line. So who leads and whose turn it is are data that the interrupted call can
 look at, rather than locks that it might hold; `Client._forget` gives up all that a call holds, and may be repeated.
@@ -164,9 +164,10 @@ class Client:
                 return link  # the usual case, which waits for nothing
         self._await_turn(call)
         for _ in range(ATTEMPTS):
-            link = self._await_link(call)
+            link = call.link or self._await_link(call)
             if self._write(link, call, params):
                 return link
+            call.link = None
         raise (
             call.end if isinstance(call.end, SuperdError) else call.unconnected("the server hangs up at once")
         )
@@ -218,7 +219,10 @@ class Client:
         return self._link
 
     def _write(self, link: ThreadLink, call: ThreadCall, params: bytes) -> bool:
-        """Write to the end, and leave the turn; returns False, and keeps the turn, if the server had hung up."""
+        """Write to the end, and leave the turn; returns False, and keeps the turn, if the server had hung up.
+
+        It reads too while it waits for room: a server whose replies nobody takes may read no more.
+        """
         with self._mutex:
             if call.link is not link and self._begin(link, call, params):
                 return True
@@ -226,11 +230,12 @@ class Client:
                 return False
         while True:
             with self._mutex:
+                link.receive()
                 if link.flush():
                     link.release(call)
                     return self._conclude_write(link, call)
                 link.await_room(call)
-            link.channel.wait_writable(call.time_left("not written"))
+            link.channel.wait_ready(call.time_left("not written"))
 
     def _conclude_write(self, link: ThreadLink, call: ThreadCall) -> bool:
         if not call.sent:

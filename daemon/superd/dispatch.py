@@ -167,7 +167,7 @@ def _explain(endpoint: Endpoint, error: BaseException) -> ErrorObject:
     """The error that the caller is to see: what the method declares, or nothing but that it failed."""
     if isinstance(error, ApplicationError) and error.detail is not None:
         # One that is not declared, or that JSON cannot say, is like any other exception.
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(TypeError, ValueError):
             return endpoint.method.encode_error(error.detail, _sentence(error.message))
     return _INTERNAL_ERROR
 

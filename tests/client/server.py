@@ -36,6 +36,10 @@ class Peer:
         assert isinstance(event, Request | PeerClosed)
         return event if isinstance(event, Request) else None
 
+    def begin(self) -> None:
+        """Read the first byte of the next request."""
+        self._wire.receive_data(self.socket.recv(1))
+
     def expect(self) -> Request:
         """The next request."""
         request = self.next_request()

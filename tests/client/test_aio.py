@@ -19,6 +19,7 @@ from superd_client import (
     MessageTooLarge,
     Outcome,
 )
+from superd_client.calls import ATTEMPTS
 from superd_client.wire.errors import RemoteProtocolError
 from tests.client.models import Text, echo, touchy
 from tests.client.server import PATIENCE, Peer, full_backlog, serving
@@ -337,6 +338,29 @@ def test_a_hang_up_is_found_by_the_write_if_the_loop_had_no_turn(run: Run) -> No
         assert server.connections == 2
 
 
+def test_a_failed_write_finds_out_what_the_server_said_before(run: Run) -> None:
+    def script(peer: Peer) -> None:
+        answer_one(peer)
+        assert answered.wait(PATIENCE)
+        error = {"code": -32002, "message": "too many connections", "data": {}}
+        peer.send_message({"jsonrpc": "2.0", "id": None, "error": error})
+        peer.hang_up()
+        gone.set()
+
+    async def main() -> None:
+        async with AsyncClient(server.address) as client:
+            await client.call(echo, Text(text="a"))
+            answered.set()
+            assert gone.wait(PATIENCE)
+            with pytest.raises(ConnectFailed, match="too many connections"):
+                await client.call(echo, Text(text="b"))
+
+    answered, gone = threading.Event(), threading.Event()
+    with serving(script, Peer.echo) as server:
+        run(main())
+        assert server.connections == 1
+
+
 def test_a_server_that_always_hangs_up(run: Run) -> None:
     def script(peer: Peer) -> None:
         peer.socket.recv(1)
@@ -350,6 +374,28 @@ def test_a_server_that_always_hangs_up(run: Run) -> None:
     with serving(script) as server:
         run(main())
         assert server.connections == 2
+
+
+def test_a_server_that_hangs_up_again_and_again_is_tried_twice(run: Run) -> None:
+    def first(peer: Peer) -> None:
+        answer_one(peer)
+        peer.hang_up()
+        gone.set()
+
+    def script(peer: Peer) -> None:
+        peer.socket.recv(1)
+
+    async def main() -> None:
+        async with AsyncClient(server.address) as client:
+            await client.call(echo, Text(text="a"))
+            assert gone.wait(PATIENCE)
+            with pytest.raises(ConnectFailed, match="before the call was sent"):
+                await client.call(echo, Text(text=LARGE))
+
+    gone = threading.Event()
+    with serving(first, script) as server:
+        run(main())
+        assert server.connections == ATTEMPTS
 
 
 @pytest.mark.parametrize("text", ["b", LARGE])
@@ -420,8 +466,9 @@ def test_a_server_that_breaks_the_protocol_is_left(run: Run) -> None:
 
 def test_a_frame_over_the_servers_limit(run: Run) -> None:
     def script(peer: Peer) -> None:
-        peer.socket.recv(1)
-        error = {"code": -32006, "message": "over the limit of 1024 bytes", "data": {}}
+        length = int.from_bytes(peer.socket.recv(4), "big")
+        data = {"limit": 1024, "length": length}
+        error = {"code": -32006, "message": "over the limit of 1024 bytes", "data": data}
         peer.send_message({"jsonrpc": "2.0", "id": None, "error": error})
 
     async def main() -> None:
@@ -431,6 +478,59 @@ def test_a_frame_over_the_servers_limit(run: Run) -> None:
 
     with serving(script) as server:
         run(main())
+
+
+def test_a_frame_over_a_limit_is_no_fault_of_other_calls(run: Run) -> None:
+    def script(peer: Peer) -> None:
+        length = int.from_bytes(peer.socket.recv(4), "big")
+        data = {"limit": 1024, "length": length}
+        error = {"code": -32006, "message": "over the limit of 1024 bytes", "data": data}
+        peer.send_message({"jsonrpc": "2.0", "id": None, "error": error})
+
+    async def main() -> None:
+        async with AsyncClient(server.address) as client:
+            large = asyncio.create_task(client.call(echo, Text(text=LARGE)))
+            behind = asyncio.create_task(client.call(echo, Text(text="b")))
+            with pytest.raises(MessageTooLarge):
+                await large
+            with pytest.raises(ConnectFailed, match="before the call was sent"):
+                await behind
+
+    with serving(script) as server:
+        run(main())
+
+
+def test_a_reply_over_our_limit_is_no_fault_of_the_call_that_is_written(run: Run) -> None:
+    def script(peer: Peer) -> None:
+        peer.expect()
+        peer.begin()
+        peer.send((len(LARGE) + 1).to_bytes(4, "big"))
+
+    async def main() -> None:
+        async with AsyncClient(server.address, frame_limit=len(LARGE)) as client:
+            first = asyncio.create_task(client.call(echo, Text(text="a")))
+            await asyncio.sleep(0)
+            second = asyncio.create_task(client.call(echo, Text(text=LARGE[1000:])))
+            with pytest.raises(ConnectionLost):
+                await first
+            with pytest.raises(ConnectFailed, match="before the call was sent"):
+                await second
+
+    with serving(script) as server:
+        run(main())
+
+
+def test_a_method_name_that_is_not_unicode_costs_nothing(run: Run) -> None:
+    async def main() -> None:
+        async with AsyncClient(server.address) as client:
+            await client.call(echo, Text(text="a"))
+            with pytest.raises(ValueError, match="surrogates not allowed"):
+                await client.call("echo.\ud800")
+            await client.call(echo, Text(text="b"))
+
+    with serving() as server:
+        run(main())
+        assert server.connections == 1
 
 
 def test_a_validator_of_ours_that_fails_hurts_its_own_call_alone(run: Run) -> None:

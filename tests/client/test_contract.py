@@ -4,11 +4,12 @@ import datetime as dt
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from superd_client.contract import Message, Method, UntypedMethod, check_method_name
-from superd_client.wire.envelope import Failure, MessageRefused, Mismatch, Result
+from superd_client.wire.envelope import Failure, MessageRefused, Mismatch, Result, dump_result, parse_reply
 from superd_client.wire.errors import ErrorObject
+from superd_client.wire.limits import NESTING_MAX
 
 
 class Lookup(Message):
@@ -228,3 +229,31 @@ def test_aliases_and_constraints_come_from_the_model() -> None:
 
     with pytest.raises(TypeError, match="must forbid unknown members"):
         Method("a.b", Loose, Item)
+
+
+# --- nesting ---------------------------------------------------------------------------------------------------
+
+
+def nested(depth: int) -> Any:
+    value: Any = 0
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("depth", [NESTING_MAX - 2, NESTING_MAX - 1, NESTING_MAX])
+def test_how_deep_a_result_nests(depth: int) -> None:
+    """One object is around it in its message."""
+    kind: Any = JsonValue
+    anything = Method("a.b", Lookup, kind)
+    if depth < NESTING_MAX:
+        body = anything.encode_result(nested(depth))
+        reply = dump_result(1, body)
+        assert anything.decode_reply(reply) == parse_reply(reply) == Result(1, nested(depth))
+    else:
+        with pytest.raises(ValueError, match="nest"):
+            anything.encode_result(nested(depth))
+
+
+def test_brackets_in_a_text_do_not_nest() -> None:
+    assert lookup.encode_params(Lookup(sku="[{" * NESTING_MAX, when=dt.date(2024, 1, 2)))

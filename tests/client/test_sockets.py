@@ -53,7 +53,7 @@ def test_send_gathers_and_stops_when_the_kernel_is_full() -> None:
     assert peer.recv(10) == b"abcd"
     while channel.send([b"x" * 65536]):
         pass
-    channel.wait_writable(0.001)
+    channel.wait_ready(0.001)
     assert channel.send([b"x"]) == 0
     peer.close()
     with pytest.raises(BrokenPipeError):

@@ -29,6 +29,7 @@ from superd_client import (
     Outcome,
     Unavailable,
 )
+from superd_client.calls import ATTEMPTS
 from superd_client.wire.errors import RemoteProtocolError
 from tests.client.models import Text, echo, touchy
 from tests.client.server import PATIENCE, Peer, full_backlog, serving
@@ -331,6 +332,56 @@ def test_a_server_that_always_hangs_up() -> None:
         assert server.connections == 2
 
 
+def test_a_server_that_hangs_up_again_and_again_is_tried_twice() -> None:
+    def first(peer: Peer) -> None:
+        answer_one(peer)
+        peer.hang_up()
+        gone.set()
+
+    def script(peer: Peer) -> None:
+        peer.socket.recv(1)
+
+    gone = threading.Event()
+    with serving(first, script) as server, Client(server.address) as client:
+        client.call(echo, Text(text="a"))
+        assert gone.wait(PATIENCE)
+        with pytest.raises(ConnectFailed, match="before the call was sent"):
+            client.call(echo, Text(text=LARGE))
+        assert server.connections == ATTEMPTS
+
+
+def test_a_writer_without_room_reads_what_nobody_waits_for() -> None:
+    def script(peer: Peer) -> None:
+        late = peer.expect()
+        peer.begin()  # now nobody waits for the late reply any more
+        peer.answer(late, {"text": LARGE})  # blocks until the client reads; it still writes
+        peer.echo()
+
+    with serving(script) as server, Client(server.address) as client:
+        with pytest.raises(CallTimeout, match="no reply"):
+            client.call(echo, Text(text="a"), timeout=0.05)
+        assert client.call(echo, Text(text=LARGE), timeout=PATIENCE / 4).text == LARGE
+
+
+def test_a_failed_write_finds_out_what_the_server_said_before() -> None:
+    def script(peer: Peer) -> None:
+        answer_one(peer)
+        assert answered.wait(PATIENCE)
+        error = {"code": -32002, "message": "too many connections", "data": {}}
+        peer.send_message({"jsonrpc": "2.0", "id": None, "error": error})
+        peer.hang_up()
+        gone.set()
+
+    answered, gone = threading.Event(), threading.Event()
+    with serving(script, Peer.echo) as server, Client(server.address) as client:
+        client.call(echo, Text(text="a"))
+        answered.set()
+        assert gone.wait(PATIENCE)
+        with pytest.raises(ConnectFailed, match="too many connections"):
+            client.call(echo, Text(text="b"))
+        assert server.connections == 1
+
+
 def test_replies_that_came_before_a_failed_write_are_not_lost() -> None:
     first_is_read, second_begins = threading.Event(), threading.Event()
 
@@ -439,8 +490,9 @@ def test_a_server_that_refuses_the_connection_says_why() -> None:
 
 def test_a_frame_over_the_servers_limit() -> None:
     def script(peer: Peer) -> None:
-        peer.socket.recv(1)
-        error = {"code": -32006, "message": "over the limit of 1024 bytes", "data": {}}
+        length = int.from_bytes(peer.socket.recv(4), "big")
+        data = {"limit": 1024, "length": length}
+        error = {"code": -32006, "message": "over the limit of 1024 bytes", "data": data}
         peer.send_message({"jsonrpc": "2.0", "id": None, "error": error})
 
     with serving(script) as server, Client(server.address) as client:

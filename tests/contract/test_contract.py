@@ -1,5 +1,6 @@
 """What every client promises its caller, whatever server it talks to."""
 
+import sys
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from superd_client import (
     ResultTooLarge,
     SuperdError,
 )
-from superd_client.wire.limits import FRAME_SIZE_DEFAULT
+from superd_client.wire.limits import FRAME_SIZE_DEFAULT, NESTING_MAX
 from tests.contract import service
 from tests.contract.drivers import Driver
 from tests.contract.service import Nothing, OutOfStock, Pair, Size, Text
@@ -141,6 +142,31 @@ def test_a_timeout_of_centuries(client: Driver) -> None:
 def test_params_that_json_cannot_say(client: Driver, params: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         client.call("contract.echo", params)
+
+
+def nested(depth: int) -> Any:
+    """Params with one member, that nest so deep in a request."""
+    value: Any = 0
+    for _ in range(depth - 2):
+        value = [value]
+    return {"value": value}
+
+
+def test_what_the_server_would_refuse_without_an_id_is_not_sent(
+    client: Driver, kind: type[Driver], address: str
+) -> None:
+    """It would cost the connection, and with it the calls of others."""
+    with kind(address) as other:
+        for params in (nested(NESTING_MAX + 1), nested(2 * sys.getrecursionlimit())):
+            with pytest.raises(ValueError, match="nest"):
+                other.call("contract.echo", params)
+        with pytest.raises(InvalidParams):
+            other.call("contract.echo", nested(NESTING_MAX))
+
+
+def test_a_method_name_that_is_not_unicode(client: Driver) -> None:
+    with pytest.raises(ValueError, match="surrogates not allowed"):
+        client.call("contract.\ud800")
 
 
 def test_params_of_another_method(client: Driver) -> None:

@@ -183,6 +183,12 @@ def test_a_thousand_faults_are_not_a_thousand_lines(client: RawClient) -> None:
     assert data["omitted"] == 1000 - 32
 
 
+def test_more_faults_than_are_looked_at(client: RawClient) -> None:
+    data = refused(client, request("probe.add", {"first": 1, "items": ["x"] * 1025}, 6), -32602, 6)
+    assert [(fault["loc"], fault["type"]) for fault in data["errors"]] == [([], "too_many_faults")]
+    assert data["omitted"] == 1025
+
+
 @pytest.mark.parametrize("method", ["probe.fail", "probe.lie"])
 def test_a_handler_that_fails(daemon: Superd, client: RawClient, method: str) -> None:
     reply = client.ask(request(method, None, 8, meta={"call_id": f"{method}-{id(client)}"}))

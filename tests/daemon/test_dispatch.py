@@ -9,12 +9,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 from superd.service import Context, Service
 from superd_client.builtin import Nothing
 from superd_client.contract import Message, Method
 from superd_client.errors import ApplicationError
+from superd_client.wire.limits import NESTING_MAX
 from tests.daemon.raw import echo, request
 from tests.daemon.running import LIMITS, LoopFactory, running_server, service_of
 
@@ -174,8 +175,20 @@ def test_what_a_handler_raises_is_in_the_log_alone(error: BaseException, kind: i
 
 def one_method(handler: Callable[[Nothing, Context], Any]) -> Service:
     service = Service("probe")
-    service.method(Method("probe.run", Nothing, Item, errors=[OutOfStock]))(handler)
+    service.method(Method("probe.run", Nothing, Item, errors=[OutOfStock, Deep]))(handler)
     return service
+
+
+class Deep(Message):
+    value: JsonValue
+
+
+def nested(depth: int) -> JsonValue:
+    """A value that nests so deep, in a model with one member."""
+    value: JsonValue = 0
+    for _ in range(depth - 1):
+        value = [value]
+    return value
 
 
 def declared_error(error: ApplicationError, frame_size: int = LIMITS.frame_size) -> Any:
@@ -207,6 +220,15 @@ def test_a_message_that_json_cannot_say_is_escaped() -> None:
 
 def test_a_detail_that_json_cannot_say_is_an_internal_error() -> None:
     assert declared_error(ApplicationError(OutOfStock(sku="\udcff")))["code"] == -32603
+
+
+def test_a_detail_that_nests_too_deep_is_an_internal_error() -> None:
+    assert declared_error(ApplicationError(Deep(value=nested(NESTING_MAX - 3))))["code"] == -32000
+    assert declared_error(ApplicationError(Deep(value=nested(NESTING_MAX - 2))))["code"] == -32603
+
+
+def test_a_message_that_is_no_text_is_an_internal_error() -> None:
+    assert declared_error(ApplicationError(OutOfStock(sku="A-1"), 7))["code"] == -32603  # type: ignore[arg-type]
 
 
 def test_a_message_that_is_no_sentence_is_cut() -> None:

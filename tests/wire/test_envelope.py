@@ -22,7 +22,7 @@ from superd_client.wire.envelope import (
     parse_reply,
 )
 from superd_client.wire.errors import ErrorCode, ErrorObject, ProtocolError, RemoteProtocolError
-from superd_client.wire.limits import FAULTS_LISTED_MAX, NESTING_MAX
+from superd_client.wire.limits import FAULTS_EXAMINED_MAX, FAULTS_LISTED_MAX, NESTING_MAX
 from tests.wire.golden import compact, load
 
 SECRET = "correct horse battery staple"
@@ -68,12 +68,28 @@ def test_a_text_that_is_not_json_is_not_repeated() -> None:
     assert SECRET not in refused.error.message
 
 
-@pytest.mark.parametrize("count", [FAULTS_LISTED_MAX - 1, FAULTS_LISTED_MAX, FAULTS_LISTED_MAX + 1, 5000])
+@pytest.mark.parametrize(
+    "count",
+    [
+        FAULTS_LISTED_MAX - 1,
+        FAULTS_LISTED_MAX,
+        FAULTS_LISTED_MAX + 1,
+        FAULTS_EXAMINED_MAX - 1,
+        FAULTS_EXAMINED_MAX,
+    ],
+)
 def test_how_many_faults_are_listed(count: int) -> None:
     data = refusal_of(call_with(**{f"x{number}": 0 for number in range(count)})).error.data
     assert len(data["errors"]) == min(count, FAULTS_LISTED_MAX)
     assert data.get("omitted", 0) == max(count - FAULTS_LISTED_MAX, 0)
     assert ("omitted" in data) == (count > FAULTS_LISTED_MAX)
+
+
+@pytest.mark.parametrize("count", [FAULTS_EXAMINED_MAX + 1, 5000])
+def test_too_many_faults_to_look_at(count: int) -> None:
+    data = refusal_of(call_with(**{f"x{number}": 0 for number in range(count)})).error.data
+    assert [(fault["loc"], fault["type"]) for fault in data["errors"]] == [([], "too_many_faults")]
+    assert data["omitted"] == count
 
 
 def test_a_refusal_stays_small_whatever_was_sent() -> None:

@@ -20,7 +20,13 @@ from pydantic_core import ErrorDetails, core_schema, from_json, to_json
 from typing_extensions import TypedDict
 
 from superd_client.wire.errors import ErrorCode, ErrorObject, RemoteProtocolError
-from superd_client.wire.limits import CALL_ID_MAX, FAULTS_LISTED_MAX, ID_INTEGER_MAX, ID_TEXT_MAX
+from superd_client.wire.limits import (
+    CALL_ID_MAX,
+    FAULTS_EXAMINED_MAX,
+    FAULTS_LISTED_MAX,
+    ID_INTEGER_MAX,
+    ID_TEXT_MAX,
+)
 
 RequestId: TypeAlias = int | str
 
@@ -244,13 +250,23 @@ _LOC_PARTS_MAX: Final = 32
 _LOC_TEXT_MAX: Final = 64
 _MSG_TEXT_MAX: Final = 200
 
+#: What stands for faults that are too many to be looked at.
+_TOO_MANY: Final = {
+    "loc": [],
+    "type": "too_many_faults",
+    "msg": f"More than {FAULTS_EXAMINED_MAX} faults, too many to look at",
+}
+
 
 def list_faults(error: ValidationError, *, skip: int = 0) -> dict[str, Any]:
     """The faults as §8 has them: `errors`, and `omitted` where there are more. `skip` cuts the head of each place."""
+    count = error.error_count()
+    if count > FAULTS_EXAMINED_MAX:
+        return {"errors": [dict(_TOO_MANY)], "omitted": count}
     details = error.errors(include_url=False, include_context=True, include_input=False)
     data: dict[str, Any] = {"errors": [_fault(detail, skip) for detail in details[:FAULTS_LISTED_MAX]]}
-    if len(details) > FAULTS_LISTED_MAX:
-        data["omitted"] = len(details) - FAULTS_LISTED_MAX
+    if count > FAULTS_LISTED_MAX:
+        data["omitted"] = count - FAULTS_LISTED_MAX
     return data
 
 

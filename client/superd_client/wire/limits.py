@@ -40,5 +40,9 @@ WRITE_BUFFER_DEFAULT: Final = 1024 * 1024
 #: Faults listed in one error (§8). A list of 100,000 bad items must not make a reply of 10 MB.
 FAULTS_LISTED_MAX: Final = 32
 
+#: Faults of one message that are looked at, to list some (§8). A frame may hold 1,600,000, and to put these into
+#: words would take 10 s and 2 GB.
+FAULTS_EXAMINED_MAX: Final = 1024
+
 #: Names offered in place of an unknown one (§8).
 NEAREST_LISTED_MAX: Final = 3
