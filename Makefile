@@ -115,16 +115,17 @@ LIB := $(PREFIX)/lib/superd
 # The packages of services that superd hosts, out of reach of the next `make install`.
 SERVICES := $(PREFIX)/lib/superd-services
 DOC := $(PREFIX)/share/doc/superd
+MAN := $(PREFIX)/share/man
 UNITS := $(PREFIX)/lib/systemd/system
 
 # Units name programs in /usr; what they name is what was installed.
 UNIT_SED := -e 's|/usr/bin/|$(PREFIX)/bin/|g' -e 's|/usr/share/doc/|$(PREFIX)/share/doc/|g' \
 	$(if $(filter /usr /usr/%,$(PREFIX)),,-e 's|^ExecPaths=/usr$$|ExecPaths=/usr $(PREFIX)|')
 
-# $(call wrapper,PROGRAM,MODULE): -I keeps the caller's environment and directory out of a program of the system.
+# $(call wrapper,PROGRAM,MODULE,OPTIONS): -I keeps the caller's environment and directory out of a program of the system.
 define wrapper
 	install -d '$(DESTDIR)$(PREFIX)/bin'
-	printf '%s\n' '#!$(INSTALL_PYTHON) -I' 'import sys' '' 'sys.path[:0] = ["$(LIB)", "$(SERVICES)"]' '' \
+	printf '%s\n' '#!$(INSTALL_PYTHON) -I$(3)' 'import sys' '' 'sys.path[:0] = ["$(LIB)", "$(SERVICES)"]' '' \
 	  'from $(2) import main' '' 'sys.exit(main())' >'$(DESTDIR)$(PREFIX)/bin/$(1)'
 	chmod 0755 '$(DESTDIR)$(PREFIX)/bin/$(1)'
 endef
@@ -179,7 +180,8 @@ $(BUILD)/examples.built: $(BUILD)/venv/.ready $(shell find examples -name __pyca
 install: $(BUILD)/superd.built ## Installs superd and superctl under DESTDIR and PREFIX
 	@rm -rf '$(DESTDIR)$(LIB)'
 	@$(call library,$(BUILD)/superd,$(LIB))
-	@$(call wrapper,superd,superd.__main__)
+	@# -u: what a service prints is in the journal at once, not when superd ends.
+	@$(call wrapper,superd,superd.__main__,u)
 	@$(call wrapper,superctl,superd.ctl.__main__)
 	@$(call unit,systemd/superd.socket,superd.socket)
 	@$(call unit,systemd/superd.service,superd.service)
@@ -189,10 +191,13 @@ install: $(BUILD)/superd.built ## Installs superd and superctl under DESTDIR and
 	@sed $(UNIT_SED) systemd/superd.catalog >'$(DESTDIR)$(PREFIX)/lib/systemd/catalog/superd.catalog'
 	@chmod 0644 '$(DESTDIR)$(PREFIX)/lib/systemd/catalog/superd.catalog'
 	@$(call configuration,systemd/superd.toml,superd.toml)
-	@install -d '$(DESTDIR)$(DOC)'
-	@install -m 0644 $(wildcard README.md CHANGELOG.md SECURITY.md LICENSE) docs/reference/*.md '$(DESTDIR)$(DOC)'
+	@rm -rf '$(DESTDIR)$(DOC)'
+	@for page in *.md LICENSE docs/*/*.md; do install -D -m 0644 $$page '$(DESTDIR)$(DOC)'/$$page; done
+	@for page in $(wildcard $(DOCS)/man/*.[1-8]); do \
+	  install -D -m 0644 $$page '$(DESTDIR)$(MAN)'/man$${page##*.}/$${page##*/}; done
 	@$(if $(DESTDIR),,printf '%s\n' 'Installed. Next, as root:' '    systemd-sysusers' '    systemd-tmpfiles --create superd.conf' \
-	  '    journalctl --update-catalog' '    systemctl daemon-reload' '    systemctl enable --now superd.socket')
+	  '    journalctl --update-catalog' '    systemctl daemon-reload' '    systemctl enable --now superd.socket' \
+	  '    systemctl try-restart superd.service    # where it runs already')
 
 .PHONY: install-examples
 install-examples: $(BUILD)/examples.built ## Installs inventoryd into superd, and romd with its unit
@@ -205,13 +210,27 @@ install-examples: $(BUILD)/examples.built ## Installs inventoryd into superd, an
 	@$(if $(DESTDIR),,printf '%s\n' 'Installed. Next, as root:' '    systemd-sysusers' '    systemctl daemon-reload' \
 	  '    systemctl try-restart superd.service' '    systemctl enable --now romd.service')
 
+# Links to units that are gone, and daemons whose files are gone, are a nuisance to get rid of.
+define unused
+	used=(); \
+	for unit in superd.socket romd.service; do \
+	  if systemctl --quiet is-enabled $$unit 2>/dev/null; then used+=("$$unit"); fi; done; \
+	for unit in superd.socket superd.service romd.service; do \
+	  if [[ " $${used[*]} " != *" $$unit "* ]] && systemctl --quiet is-active $$unit 2>/dev/null; then used+=("$$unit"); fi; done; \
+	[ $${#used[@]} -eq 0 ] || { printf '%s\n' 'Still in use. First, as root:' "    systemctl disable --now $${used[*]}" >&2; exit 1; }
+endef
+
 .PHONY: uninstall
 uninstall: ## Removes what install and install-examples put there; keeps configuration and data
+	@$(if $(DESTDIR),,$(unused))
 	@rm -rf '$(DESTDIR)$(LIB)' '$(DESTDIR)$(DOC)' '$(DESTDIR)$(SERVICES)/'{inventoryd,romd,superd_examples-*.dist-info}
 	@rmdir --ignore-fail-on-non-empty '$(DESTDIR)$(SERVICES)' 2>/dev/null || true
 	@rm -f '$(DESTDIR)$(PREFIX)/bin/'{superd,superctl,romd} '$(DESTDIR)$(UNITS)/'{superd.socket,superd.service,romd.service} \
 	  '$(DESTDIR)$(PREFIX)/lib/sysusers.d/'{superd,romd}.conf '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/superd.conf' \
-	  '$(DESTDIR)$(PREFIX)/lib/systemd/catalog/superd.catalog'
+	  '$(DESTDIR)$(PREFIX)/lib/systemd/catalog/superd.catalog' \
+	  '$(DESTDIR)$(MAN)/'{man1/superctl.1,man8/superd.8,man5/superd.toml.5}
+	@$(if $(DESTDIR),,printf '%s\n' 'Removed. $(SYSCONFDIR)/superd, /var/lib/superd and the users superd and romd are kept.' \
+	  'Next, as root:' '    systemctl daemon-reload' '    journalctl --update-catalog')
 
 .PHONY: clean
 clean: ## Removes everything that make made here

@@ -47,6 +47,8 @@ _SENTENCE: Final = frozenset(
     {"method", "peer_uid", "peer_pid", "peer_unit", "code", "reason", "duration_usec", "call_id"}
 )
 
+#: Where a wrong setting stands, in this order.
+_PLACE: Final = ("source", "key")
 
 _CODE_NAMES: Final = {int(code): code.name.lower().replace("_", " ") for code in ErrorCode}
 _COLLECTIONS: Final = (list, tuple, set, frozenset)
@@ -111,24 +113,28 @@ def _show(value: object, limit: int = VALUE_MAX) -> str:
 
 def render_message(entry: Entry) -> str:
     """The line that says enough alone: `call refused: a.b from uid 1000 (romd.service): invalid params [call 4f]`."""
-    message = ": ".join([printable(entry.event, FIELD_MAX), *_clauses(entry.fields)])
-    if entry.fields.get("duration_usec") is not None:
-        message += f" in {_milliseconds(entry.fields['duration_usec'])}"
+    place = _PLACE if entry.message_id == MessageId.SETTINGS_INVALID else ()
+    places = (_show(entry.fields[key]) for key in place if entry.fields.get(key))
+    message = ": ".join([_opening(entry), *places, *_outcome(entry.fields)])
     for key, value in entry.fields.items():
-        if key not in _SENTENCE and value is not None:
+        if key not in _SENTENCE and key not in place and value is not None:
             message += f" {printable(key)}={_quote(_show(value))}"
     call_id = entry.fields.get("call_id")
     return message if call_id is None else f"{message} [call {_show(call_id)}]"
 
 
-def _clauses(fields: Mapping[str, object]) -> Iterator[str]:
-    """What was asked and by whom, and what came of it."""
-    method, uid = fields.get("method"), fields.get("peer_uid")
-    who = None if uid is None else f"uid {_show(uid)}{_origin(fields)}"
-    if method is not None:
-        yield _show(method) + (f" from {who}" if who else "")
-    elif who:
-        yield who
+def _opening(entry: Entry) -> str:
+    """What happened, what was asked and by whom, and how long it took. Before the outcome, which may be a sentence."""
+    method, uid, duration = (entry.fields.get(key) for key in ("method", "peer_uid", "duration_usec"))
+    event = printable(entry.event, FIELD_MAX)
+    subject = "" if method is None else f": {_show(method)}"
+    who = "" if uid is None else f"uid {_show(uid)}{_origin(entry.fields)}"
+    link = (" from " if subject else ": ") if who else ""
+    return event + subject + link + who + ("" if duration is None else f" in {_milliseconds(duration)}")
+
+
+def _outcome(fields: Mapping[str, object]) -> Iterator[str]:
+    """What came of it."""
     code = _name_code(fields["code"]) if fields.get("code") is not None else ""
     reason = _show(fields["reason"], FIELD_MAX) if fields.get("reason") is not None else ""
     # Messages of errors often begin with the name of their code: once is enough.
@@ -285,7 +291,7 @@ def stderr_is_journal() -> bool:
 
 
 def _drop_unwritten() -> None:
-    """Lose what stderr does not take: the interpreter would try once more, and exit with status 120 (Py_FinalizeEx)."""
+    """Lose what stderr does not take: Python would try once more, and exit with 120 (Py_FinalizeEx)."""
     try:
         sys.stderr.flush()
     except OSError:

@@ -102,7 +102,10 @@ class JournalSocket:
         """The connected socket; None where journald cannot be reached, whatever the reason."""
         if self._socket is not None:
             return self._socket
-        new = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        try:
+            new = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        except OSError:  # no descriptor is left, which is what may have to be logged
+            return None
         try:
             new.connect(self._path)
         except OSError:

@@ -10,6 +10,7 @@ import fcntl
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -19,6 +20,12 @@ from superd_client.address import Address, parse_address
 
 #: Connections that may wait to be accepted. The kernel cuts it to net.core.somaxconn (4096 by default).
 BACKLOG: Final = 4096
+
+#: Seconds to wait for the lock on a directory. Whoever can open it can also take the lock and keep it, which must
+#: not keep superd from ending.
+LOCK_PATIENCE: Final = 2.0
+
+_LOCK_PAUSE: Final = 0.01
 
 
 class ListenError(Exception):
@@ -95,13 +102,26 @@ def _bind(sock: socket.socket, address: Address, mode: int) -> tuple[int, int] |
 
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """Hold the lock that everyone takes who would replace a socket in `directory`."""
+    """Hold the lock that everyone takes who would replace a socket in `directory`; raises OSError if it is not free."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        _lock(fd)
         yield
     finally:
         os.close(fd)
+
+
+def _lock(fd: int) -> None:
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise OSError(errno.EBUSY, "another process holds the lock on its directory") from None
+            time.sleep(_LOCK_PAUSE)
+        else:
+            return
 
 
 def _remove_stale(path: Path) -> None:

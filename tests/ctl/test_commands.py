@@ -118,7 +118,9 @@ def test_no_answer_in_time(superctl: Superctl) -> None:
     [
         ([], "no command"),
         (["status", "--bogus"], "unrecognized arguments: --bogus"),
-        (["stat"], "'stat' is no command: there are call, list,"),
+        (["stat"], "'stat' is no command; did you mean status?"),
+        (["echo.echo"], "'echo.echo' is no command; did you mean call echo.echo?"),
+        (["zzzzzz"], "'zzzzzz' is no command; there are call, list,"),
         (["call"], "required: METHOD"),
         (["call", "echo.echo", "text"], "'text' is no param"),
         (["call", "echo.echo", "--timeout", "0"], "a timeout is more than 0"),

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from superd.ctl.console import standard_streams
 from superd.ctl.exits import ExitStatus
+from superd.ctl.session import Session
 from superd_client.builtin import Listener, ServiceInfo, Status
 from superd_client.wire.errors import ErrorObject
 from tests.ctl.canned import serve
@@ -141,6 +143,20 @@ DOCUMENT: dict[str, Any] = {
         {"name": "a.plain", "params": [{"name": "x", "schema": {"default": 1}}]},
     ],
 }
+
+
+def test_a_document_is_remembered_until_somebody_asks_anew(tmp_path: Path) -> None:
+    answers: dict[str, Any] = {"rpc.discover": {"methods": []}}
+    with serve(tmp_path, answers) as address:
+        session = Session(standard_streams(), address=address)
+        try:
+            assert session.document() == {"methods": []}
+            answers["rpc.discover"] = {"methods": ["new"]}
+            assert session.document() == {"methods": []}
+            assert session.discover() == {"methods": ["new"]}
+            assert session.document() == {"methods": ["new"]}
+        finally:
+            session.close()
 
 
 def test_a_foreign_document(superctl: Superctl, tmp_path: Path) -> None:

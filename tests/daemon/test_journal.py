@@ -1,6 +1,7 @@
 import fcntl
 import os
 import re
+import resource
 import shutil
 import socket
 import struct
@@ -226,6 +227,17 @@ def test_without_journald_the_sender_says_so(journald: Journald, channel: Journa
     assert channel.dropped == 0
 
 
+def test_without_descriptors_the_sender_says_so(journald: Journald, channel: JournalSocket) -> None:
+    channel.close()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        assert channel.send({"MESSAGE": "x"}) is Delivery.ABSENT
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert channel.send({"MESSAGE": "x"}) is Delivery.SENT
+
+
 def test_a_closed_sender_opens_again(journald: Journald, channel: JournalSocket) -> None:
     channel.close()
     channel.close()
@@ -254,7 +266,7 @@ def test_a_closed_sender_opens_again(journald: Journald, channel: JournalSocket)
                 "duration_usec": 1234,
                 "call_id": "4f",
             },
-            "event: inventory.lookup from uid 1000 (romd.service): invalid params in 1.2 ms [call 4f]",
+            "event: inventory.lookup from uid 1000 (romd.service) in 1.2 ms: invalid params [call 4f]",
         ),
         ({"code": -1}, "event: code -1"),
         ({"code": "x"}, "event: code x"),
@@ -266,11 +278,29 @@ def test_a_closed_sender_opens_again(journald: Journald, channel: JournalSocket)
             'event listen=unix:/a,unix:@b empty="" [call x]',
         ),
         ({"duration_usec": "soon"}, "event in soon"),
+        ({"source": "a.toml", "key": "listen", "reason": "no"}, "event: no source=a.toml key=listen"),
         ({"name": 'x" uid="0'}, r'event name="x\" uid=\"0"'),
     ],
 )
 def test_render_message(fields: dict[str, object], message: str) -> None:
     assert render_message(Entry("info", "event", fields)) == message
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"source": "/a.toml", "key": "listn", "reason": "unknown key"},
+            "wrong: /a.toml: listn: unknown key",
+        ),
+        ({"source": "/a.toml", "key": None, "reason": "is not TOML"}, "wrong: /a.toml: is not TOML"),
+        ({"source": "/a.toml", "key": "x\x1b", "reason": "no", "n": 1}, r"wrong: /a.toml: x\x1b: no n=1"),
+    ],
+)
+def test_a_wrong_setting_is_shown_as_check_shows_it(fields: dict[str, object], message: str) -> None:
+    entry = Entry("error", "wrong", fields, MessageId.SETTINGS_INVALID)
+    assert render_message(entry) == message
+    assert journal_fields(entry)["SUPERD_SOURCE"] == "/a.toml"
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -363,7 +393,7 @@ def test_the_fields_of_a_refused_call(journald: Journald, target: JournalTarget)
     )
     assert journald.records() == [
         {
-            "MESSAGE": "call refused: inventory.lookup from uid 1000 (pid 7): invalid params in 1.5 ms [call 4f]",
+            "MESSAGE": "call refused: inventory.lookup from uid 1000 (pid 7) in 1.5 ms: invalid params [call 4f]",
             "PRIORITY": "6",
             "SYSLOG_IDENTIFIER": "superd",
             "MESSAGE_ID": MessageId.CALL_REFUSED,

@@ -1,5 +1,6 @@
 """Stand-alone sockets: whose path it is, who may connect, what is left behind."""
 
+import fcntl
 import multiprocessing
 import os
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
+from superd import listeners
 from superd.listeners import ListenError, bind_listener
 from tests.daemon.process import Superd
 from tests.daemon.raw import RawClient, echo
@@ -162,6 +164,27 @@ def test_a_folder_that_is_gone_does_not_matter(tmp_path: Path) -> None:
     folder.rmdir()
     listener.close()
     assert listener.sock.fileno() == -1
+
+
+def test_a_lock_that_another_process_keeps_holds_up_neither_start_nor_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listeners, "LOCK_PATIENCE", 0.05)
+    listener = bind_listener(f"unix:{tmp_path}/s", 0o600)
+    with locked(tmp_path):
+        with pytest.raises(ListenError, match="another process holds the lock on its directory"):
+            bind_listener(f"unix:{tmp_path}/t", 0o600)
+        listener.close()
+    assert listener.sock.fileno() == -1
+    bind_listener(f"unix:{tmp_path}/s", 0o600).close()
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    fd = os.open(directory, os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    yield
+    os.close(fd)
 
 
 def test_an_abstract_name() -> None:

@@ -252,7 +252,7 @@ def test_a_wrong_configuration_names_file_and_key(tmp_path: Path) -> None:
     started = run(f"--config={config}")
     assert started.returncode == 78
     assert started.stderr.count("the configuration is wrong") == 2
-    assert f"source={config} key=drain_timeout" in started.stderr
+    assert f"the configuration is wrong: {config}: drain_timeout: " in started.stderr
 
 
 def test_nothing_to_listen_on() -> None:

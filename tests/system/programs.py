@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Final
 
-from tests.system.guest import Completed, Guest
+from tests.system.guest import Completed, Entry, Guest
 
 SOCKET: Final = "/run/superd/superd.sock"
 FIFO: Final = "/var/lib/superd/fifo"
@@ -38,6 +38,6 @@ def first_reply_usec(guest: Guest) -> int:
     return int(guest.exec(*python("first_reply")).stdout)
 
 
-def messages(entries: Sequence[dict[str, str]]) -> list[str]:
+def messages(entries: Sequence[Entry]) -> list[str]:
     """What a person reads of journal entries."""
     return [each["MESSAGE"] for each in entries]

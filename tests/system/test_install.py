@@ -2,6 +2,7 @@
 
 import configparser
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -25,7 +26,7 @@ FILES = {
     "usr/lib/sysusers.d/superd.conf",
     "usr/lib/tmpfiles.d/superd.conf",
 }
-FOLDERS = ("usr/lib/superd/", "usr/lib/superd-services/", "usr/share/doc/superd/")
+FOLDERS = ("usr/lib/superd/", "usr/lib/superd-services/", "usr/share/doc/superd/", "usr/share/man/")
 
 
 def test_every_file_has_its_place(staged: Path) -> None:
@@ -79,6 +80,22 @@ def test_uninstall_leaves_configuration_alone_and_nothing_else(staged: Path, tmp
     make_install(tmp_path, "uninstall")
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if not path.is_dir()}
     assert left == {"etc/superd/superd.toml", "etc/superd/superd.d/50-inventory.toml"}
+
+
+def test_uninstall_does_nothing_while_a_unit_is_in_use(listening: Guest) -> None:
+    # By standard input: the guest need not see this folder.
+    makefile = (ROOT / "Makefile").read_text()
+    done = listening.exec("make", "--file=-", "uninstall", "PREFIX=/usr", check=False, stdin=makefile)
+    assert done.returncode != 0
+    assert "systemctl disable --now superd.socket" in done.stderr
+    assert listening.path("/usr/bin/superd").exists()
+
+
+def test_links_of_the_installed_pages_lead_to_installed_pages(staged: Path) -> None:
+    folder = staged / "usr/share/doc/superd"
+    for page in folder.rglob("*.md"):
+        for link in re.findall(r"\]\(([^)#:]+)[)#]", page.read_text()):
+            assert (page.parent / link).exists(), (page, link)
 
 
 def test_the_installed_programs_start_and_find_the_configuration_right(installed: Guest) -> None:

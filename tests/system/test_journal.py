@@ -57,6 +57,15 @@ def test_a_failed_call_leaves_its_traceback_here_and_only_here(guest: Guest) -> 
     assert entry["SUPERD_CALL_ID"] in done.stdout + done.stderr
 
 
+def test_what_a_service_prints_is_there_while_superd_runs(guest: Guest) -> None:
+    host(guest, HANG)
+    guest.systemctl("start", "superd.socket")
+    since = now()
+    call(guest, "hang.say", "text=kettle")
+    entry = guest.wait_for_entry("MESSAGE=kettle", since=since)
+    assert entry["_SYSTEMD_UNIT"] == "superd.service"
+
+
 def test_a_successful_call_is_not_logged_and_start_and_stop_are(listening: Guest) -> None:
     since = now()
     call(listening, "echo.echo", "text=hello")

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from tests.system.guest import Guest, now
-from tests.system.programs import FIFO, HANG, SOCKET, call, host, python
+from tests.system.programs import FIFO, HANG, SOCKET, call, host, messages, python
 
 RESTARTS = 5
 
@@ -29,6 +29,10 @@ def test_a_hung_loop_is_killed_and_the_next_call_is_served(guest: Guest, figures
         served = now()
         lost.communicate(timeout=30)
     assert lost.returncode != 0
+    said = messages(guest.journal("SYSLOG_IDENTIFIER=superd", f"_PID={hung}", since=since))
+    assert "Fatal Python error: Aborted" in said
+    loop = next(number for number, line in enumerate(said) if line.startswith("Current thread "))
+    assert any("/hang.py" in line and line.endswith("in handle_block") for line in said[loop:])
     assert guest.show("superd.service", "MainPID") != hung
     assert guest.show("superd.service", "NRestarts") == "1"
     figures.append(

@@ -2,7 +2,7 @@
 
 import argparse
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, Protocol, cast
 
 from typing_extensions import override
@@ -65,8 +65,17 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if first.command is None:
         raise UsageError("no command\n" + _top_parser().format_help())
     if first.command not in COMMANDS:
-        raise UsageError(f"{first.command!r} is no command: there are {', '.join(COMMANDS)}")
+        method = f"did you mean call {first.command}?" if "." in first.command else ""
+        raise no_command(first.command, COMMANDS, method or f"there are {', '.join(COMMANDS)}")
     return parse_command(first.command, first.rest, first)
+
+
+def no_command(word: str, known: Iterable[str], otherwise: str) -> UsageError:
+    """What to raise for a word that is no command; `otherwise` is said where none is like it."""
+    import difflib
+
+    near = difflib.get_close_matches(word, sorted(known), n=1)
+    return UsageError(f"{word!r} is no command; {f'did you mean {near[0]}?' if near else otherwise}")
 
 
 def parse_command(
@@ -119,7 +128,7 @@ def _top_parser() -> Parser:
         description="Talk to superd, or to any daemon that speaks its protocol.",
         epilog="commands:\n"
         + "\n".join(f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items())
-        + "\n\nsuperctl COMMAND --help says more; so does superctl(1).",
+        + "\n\nsuperctl COMMAND --help says more.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, session: Session) -> int:
     """Write the description; raises MethodNotFound."""
-    document = session.document(timeout=getattr(arguments, "timeout", None))
+    document = session.discover(timeout=getattr(arguments, "timeout", None))
     interface = read_interface(document)
     method = interface.find(arguments.method)
     if method is None:

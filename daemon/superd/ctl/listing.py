@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, session: Session) -> int:
     """Write the list."""
-    interface = read_interface(session.document(timeout=getattr(arguments, "timeout", None)))
+    interface = read_interface(session.discover(timeout=getattr(arguments, "timeout", None)))
     signatures = Signatures(interface)
     methods = sorted(
         (method.name, signatures.method(method), method.summary)

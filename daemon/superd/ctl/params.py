@@ -49,13 +49,19 @@ def parse_json(text: str | bytes, place: str) -> Any:
     except UnicodeDecodeError as error:
         raise UsageError(f"{place}: not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
-        raise UsageError(f"{place}: not JSON: {error}{_quoting_hint(place)}") from None
+        raise UsageError(f"{place}: not JSON: {error}{_hint(place)}") from None
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{place}: {error}") from None
 
 
-def _quoting_hint(place: str) -> str:
-    return "; quote it for the shell, as in 'tags:=[\"a\"]'" if ":=" in place else ""
+def _hint(place: str) -> str:
+    """What was probably meant by a param: a text, or quotes that the shell took away."""
+    key, sign, text = place.partition(":=")
+    if not sign:
+        return ""
+    if text[:1] in {"[", "{"}:
+        return "; quote it for the shell, as in 'tags:=[\"a\"]'"
+    return f"; to send a text, write {key}={text}"
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -41,13 +41,16 @@ class Session:
         """Call a method by its contract."""
         return self._connected().call(method, params, timeout=timeout)
 
-    def document(self, *, timeout: float | None = None) -> dict[str, Any]:
-        """The server's OpenRPC document, asked for once."""
+    def discover(self, *, timeout: float | None = None) -> dict[str, Any]:
+        """Ask for the server's OpenRPC document: a restart may have changed it since."""
         from superd_client.builtin import Nothing, discover
 
-        if self._document is None:
-            self._document = self.ask(discover, Nothing(), timeout=timeout)
+        self._document = self.ask(discover, Nothing(), timeout=timeout)
         return self._document
+
+    def document(self, *, timeout: float | None = None) -> dict[str, Any]:
+        """The document as it was last seen; asked for only where it never was."""
+        return self.discover(timeout=timeout) if self._document is None else self._document
 
     def close(self) -> None:
         """End the connection, and forget what was learnt over it; the next call makes another."""

@@ -1,13 +1,12 @@
 """superctl shell: calls typed at a prompt, or read from standard input one on a line."""
 
 import argparse
-import difflib
 import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Final
 
-from superd.ctl.commands import COMMANDS, complain, parse_command, run_command
+from superd.ctl.commands import COMMANDS, complain, no_command, parse_command, run_command
 from superd.ctl.console import Painted, Style
 from superd.ctl.exits import ExitStatus, UsageError
 from superd.ctl.session import Session
@@ -121,7 +120,7 @@ class Shell:
         if first in {"help", "?"}:
             return self._help(rest)
         if first not in _WORDS and "." not in first:
-            raise UsageError(_unknown(first))
+            raise _unknown(first)
         command, argv = (first, rest) if first in _WORDS else ("call", words)
         arguments = parse_command(command, argv, argparse.Namespace(**self._defaults))
         if command == "call" and arguments.source == "-":
@@ -131,16 +130,12 @@ class Shell:
     def _help(self, rest: list[str]) -> int:
         if rest:
             if rest[0] not in COMMANDS:
-                raise UsageError(_unknown(rest[0]))
+                raise _unknown(rest[0])
             parse_command(rest[0], ["--help"])
         for line in HELP.split("\n"):
             self._streams.out.line(line)
         return ExitStatus.OK
 
 
-def _unknown(word: str) -> str:
-    near = difflib.get_close_matches(word, sorted(_WORDS), n=1)
-    hint = (
-        f"did you mean {near[0]}?" if near else "help shows what there is; methods have a dot in their names"
-    )
-    return f"{word!r} is no command; {hint}"
+def _unknown(word: str) -> UsageError:
+    return no_command(word, _WORDS, "help shows what there is; methods have a dot in their names")

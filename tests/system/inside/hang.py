@@ -11,6 +11,7 @@ hang = Service("hang", version="1.0.0")
 block = Method("hang.block", Nothing, Nothing)
 hold = Method("hang.hold", Echo, Echo)
 fail = Method("hang.fail", Echo, Echo)
+say = Method("hang.say", Echo, Echo)
 
 
 @hang.method(block)
@@ -30,3 +31,10 @@ def handle_hold(params: Echo, context: Context) -> Echo:
 def handle_fail(params: Echo, context: Context) -> Echo:
     """Fail in a way that nobody declared."""
     raise RuntimeError(params.text)
+
+
+@hang.method(say)
+async def handle_say(params: Echo, context: Context) -> Echo:
+    """Print, as people do."""
+    print(params.text)
+    return params
