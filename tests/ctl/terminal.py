@@ -68,6 +68,17 @@ class Terminal:
         self._seen = found.end()
         return found
 
+    def interrupt(self, pattern: str) -> None:
+        """Press Ctrl-C until `pattern` comes: at a prompt, CPython notices one just before its select() with the next."""
+        deadline = time.monotonic() + DEADLINE
+        self.type("\x03")
+        while (found := re.compile(pattern, re.DOTALL).search(self.text, self._seen)) is None:
+            if not self._read(time.monotonic() + 1.0):
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    raise AssertionError(f"{pattern!r} did not come in {self.text[self._seen :]!r}")
+                self.type("\x03")
+        self._seen = found.end()
+
     def finish(self) -> int:
         """Read to the end; returns the exit status."""
         deadline = time.monotonic() + DEADLINE

@@ -98,8 +98,9 @@ def test_a_person(environment: dict[str, str]) -> None:
 def test_control_c_and_control_d(environment: dict[str, str], daemon: Daemon) -> None:
     with Terminal(["shell"], environment) as terminal:
         terminal.expect(PROMPT)
-        terminal.type("echo.echo te\x03")
-        terminal.expect(r"\n.*" + PROMPT)
+        terminal.type("echo.echo te")
+        terminal.expect("te")
+        terminal.interrupt(r"\n.*" + PROMPT)
         begun = daemon.waits_begun()
         terminal.type("store.wait\r")
         daemon.await_wait(begun + 1)
