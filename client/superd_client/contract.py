@@ -239,7 +239,7 @@ def _check_model(method: str, model: object) -> None:
 
 def _reply_fields(result: object) -> Any:
     fields = {"jsonrpc": Literal["2.0"], "id": IdField, "result": result}
-    return with_config(STRICT)(TypedDict("ResultFields", fields))  # type: ignore[operator]
+    return with_config(STRICT)(TypedDict("ResultFields", fields))  # type: ignore[operator]  # mypy: a TypedDict made at run time
 
 
 def _only_reply(message: Result | Failure | Notification) -> Result | Failure:

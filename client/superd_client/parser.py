@@ -117,4 +117,4 @@ def _one_call(method: Method[Any, Any]) -> Any:
         "params": NotRequired[method.params],
         "meta": NotRequired[MetaFields],
     }
-    return with_config(STRICT)(TypedDict("CallFields", fields))  # type: ignore[operator]
+    return with_config(STRICT)(TypedDict("CallFields", fields))  # type: ignore[operator]  # mypy: a TypedDict made at run time
