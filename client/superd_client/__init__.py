@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from superd_client.errors import ResultTooLarge as ResultTooLarge
     from superd_client.errors import SuperdError as SuperdError
     from superd_client.errors import Unavailable as Unavailable
+    from superd_client.streams import Stream as Stream
+    from superd_client.streams import Upload as Upload
     from superd_client.sync import Client as Client
 
 _HOME = {
@@ -41,6 +43,8 @@ _HOME = {
     "Client": "sync",
     "Message": "contract",
     "Method": "contract",
+    "Stream": "streams",
+    "Upload": "streams",
 } | dict.fromkeys(
     (
         "ApplicationError",

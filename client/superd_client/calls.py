@@ -3,6 +3,7 @@
 import itertools
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, Final
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -20,8 +21,9 @@ from superd_client.errors import (
     unwrap,
 )
 from superd_client.sockets import explain_refusal
-from superd_client.wire.envelope import CallId, Mismatch, Reply, parse_reply
-from superd_client.wire.errors import RemoteProtocolError
+from superd_client.wire.control import ItemHead
+from superd_client.wire.envelope import CallId, MessageRefused, Mismatch, Reply, parse_reply
+from superd_client.wire.errors import ErrorCode, ErrorObject, RemoteProtocolError
 from superd_client.wire.limits import CALL_ID_MAX, FRAME_SIZE_MAX, FRAME_SIZE_MIN
 
 #: Seconds that a call may take unless its caller says otherwise: what D-Bus gives a call (peers wait for ever).
@@ -76,7 +78,7 @@ class Call(ABC):
     def fail(self, error: SuperdError) -> None:
         """Take the reason why there will be no reply."""
 
-    def decode(self, body: bytes) -> Reply:
+    def decode(self, body: bytes, fds: Sequence[int] = ()) -> Reply:  # noqa: ARG002 - descriptors are to come
         """Read the reply; raises MessageRefused.
 
         A model's own validators may raise anything. That must not reach whoever happens to read the socket.
@@ -91,6 +93,12 @@ class Call(ABC):
             return Mismatch(
                 self.request_id, [{"loc": [], "type": "validator_failed", "msg": type(error).__name__}]
             )
+
+    def decode_item(self, _body: bytes, _fds: Sequence[int], _head: ItemHead) -> Any:
+        """Read an item of a stream; raises MessageRefused."""
+        raise MessageRefused(
+            ErrorObject(ErrorCode.INVALID_REQUEST, "an item of a call that is no stream", {})
+        )
 
     def result(self, reply: Reply) -> Any:
         """The value for the caller; raises what the reply means."""

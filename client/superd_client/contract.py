@@ -113,7 +113,7 @@ class Method(Generic[P, R]):
             message = f"{self.name}: params must be a {self.params.__name__}, not {type(params).__name__}"
             raise TypeError(message)
         body = params.__pydantic_serializer__.to_json(params, by_alias=True, warnings="error")
-        _check_nesting(body, _AROUND_PAYLOAD)
+        check_nesting(body, _AROUND_PAYLOAD)
         return body
 
     def read_params(self, value: bytes) -> P:
@@ -130,7 +130,7 @@ class Method(Generic[P, R]):
             value = self._result_adapter.validate_python(value, strict=True)
         body = self._result_adapter.serializer.to_json(value, by_alias=True, warnings="error")
         self._result_reader.read(body)
-        _check_nesting(body, _AROUND_PAYLOAD)
+        check_nesting(body, _AROUND_PAYLOAD)
         return body
 
     def decode_reply(self, body: bytes) -> Reply:
@@ -151,7 +151,7 @@ class Method(Generic[P, R]):
             message = f"{self.name} does not declare the error {name}"
             raise ValueError(message)
         body = detail.__pydantic_serializer__.to_json(detail, by_alias=True, warnings="error")
-        _check_nesting(body, _AROUND_DETAIL)
+        check_nesting(body, _AROUND_DETAIL)
         return ErrorObject(ErrorCode.APPLICATION_ERROR, message, {"type": name, "detail": from_json(body)})
 
     def decode_error(self, error: ErrorObject) -> BaseModel | None:
@@ -188,7 +188,7 @@ class UntypedMethod:
         except RecursionError:
             raise ValueError(_TOO_DEEP) from None
         body = text.encode()
-        _check_nesting(body, _AROUND_PAYLOAD)
+        check_nesting(body, _AROUND_PAYLOAD)
         return body
 
     def decode_reply(self, body: bytes) -> Reply:
@@ -213,7 +213,7 @@ def check_method_name(name: str) -> None:
 _TOO_DEEP: Final = f"arrays and objects of a message nest at most {NESTING_MAX} deep"
 
 
-def _check_nesting(value: bytes, around: int) -> None:
+def check_nesting(value: bytes, around: int) -> None:
     """Raise ValueError if `value`, with so many objects around it, nests too deep for a message (protocol §3).
 
     The other side would take it for a text that is not JSON, whose sender it cannot know: that costs the connection.

@@ -12,7 +12,8 @@ from typing import Final, Generic, TypeVar
 from superd_client.calls import Call
 from superd_client.errors import SuperdError
 from superd_client.sockets import GATHER_MAX, Channel
-from superd_client.wire.connection import ClientConnection, PeerClosed, ReplyReceived
+from superd_client.wire.client import ClientConnection, ReplyReceived
+from superd_client.wire.connection import PeerClosed
 from superd_client.wire.errors import ErrorCode, RemoteProtocolError
 from superd_client.wire.framing import FrameTooLarge
 from superd_client.wire.limits import HEADER_SIZE

@@ -6,7 +6,7 @@ pass would leave.
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, NotRequired, Union
 
 from pydantic import Discriminator, ValidationError, with_config
@@ -16,8 +16,10 @@ from typing_extensions import TypedDict
 from superd_client.contract import Method
 from superd_client.strictjson import StrictReader
 from superd_client.wire.envelope import (
+    NO_META,
     STRICT,
     IdField,
+    MessageRefused,
     MetaFields,
     Notification,
     Request,
@@ -42,8 +44,10 @@ class CallParser:
             StrictReader[Any](_call_fields(self._methods.values())) if self._methods else None
         )
 
-    def __call__(self, body: bytes) -> Request | Notification:
+    def __call__(self, body: bytes, fds: Sequence[int] = ()) -> Request | Notification:
         """Read one call; raises MessageRefused for what is not a legal one."""
+        if fds:
+            return self._refuse_fds(body)
         if self._reader is None:
             return self._explain(body)
         try:
@@ -53,11 +57,17 @@ class CallParser:
             return self._explain(body)
         except ValidationError as error:
             return self._explain(body, error)
-        meta = fields.get("meta")
-        call_id = meta.get("call_id") if meta else None
+        meta = fields.get("meta", NO_META)
         if "id" in fields:
-            return Request(fields["id"], fields["method"], params, call_id)
-        return Notification(fields["method"], params, call_id)
+            return Request(fields["id"], fields["method"], params, meta)
+        return Notification(fields["method"], params, meta)
+
+    def _refuse_fds(self, body: bytes) -> Request | Notification:
+        call = parse_call(body)
+        raise MessageRefused(
+            ErrorObject(ErrorCode.INVALID_REQUEST, "no descriptors are taken here", {}),
+            call.id if isinstance(call, Request) else None,
+        )
 
     def _explain(self, body: bytes, error: ValidationError | None = None) -> Request | Notification:
         """Find out, slowly, what is wrong after `error`; also takes calls without params.

@@ -12,10 +12,10 @@ from superd.dispatch import Dispatcher, Outcome
 from superd.journal import MessageId, get_logger
 from superd.peer import Caller
 from superd.transport import StreamTransport
-from superd_client.wire.connection import ParseCall, PeerClosed, Refused, ServerConnection, ServerEvent
 from superd_client.wire.envelope import Notification, Request
 from superd_client.wire.errors import ErrorCode, ErrorObject, RemoteProtocolError
 from superd_client.wire.framing import FrameTooLarge
+from superd_client.wire.server import ParseCall, Refused, ServerConnection, ServerEvent
 from superd_client.wire.states import RECEIVING, State
 
 #: Messages of one peer handled before the loop gets a turn: one read may bring 2,000 that are refused, and to say
@@ -140,7 +140,7 @@ class Session:
                 self._transport.resume_reading()
 
     def _handle(self, event: ServerEvent) -> None:
-        if isinstance(event, PeerClosed):
+        if not isinstance(event, Request | Notification | Refused):
             return  # what runs goes on; the transport tells if the peer is gone altogether
         if isinstance(event, Refused):
             self._refuse(event)

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from superd_client.wire.connection import PeerClosed, ServerConnection
+from superd_client.wire.connection import PeerClosed
 from superd_client.wire.envelope import Request
 from superd_client.wire.errors import ErrorObject
 from superd_client.wire.framing import encode_frame
+from superd_client.wire.server import ServerConnection
 
 #: Seconds that anything in these tests may take before the test fails.
 PATIENCE: Final = 20.0

@@ -45,22 +45,22 @@ def body(**members: object) -> bytes:
 
 def test_a_request(parse: CallParser) -> None:
     call = parse(body(params={"sku": "A-1", "when": "2024-01-02", "colour": "red"}, meta={"call_id": "c"}))
-    assert call == Request(1, "inventory.lookup", Lookup(sku="A-1", when=dt.date(2024, 1, 2)), "c")
+    assert call == Request(
+        1, "inventory.lookup", Lookup(sku="A-1", when=dt.date(2024, 1, 2)), {"call_id": "c"}
+    )
 
 
 def test_an_empty_meta(parse: CallParser) -> None:
-    assert parse(body(params={"sku": "A-1"}, meta={})) == Request(
-        1, "inventory.lookup", Lookup(sku="A-1"), None
-    )
+    assert parse(body(params={"sku": "A-1"}, meta={})) == Request(1, "inventory.lookup", Lookup(sku="A-1"))
 
 
 def test_a_notification(parse: CallParser) -> None:
     text = b'{"jsonrpc":"2.0","method":"inventory.lookup","params":{"sku":"a"},"meta":{"call_id":"c"}}'
-    assert parse(text) == Notification("inventory.lookup", Lookup(sku="a"), "c")
+    assert parse(text) == Notification("inventory.lookup", Lookup(sku="a"), {"call_id": "c"})
 
 
 def test_absent_params_are_none_given() -> None:
-    assert CallParser(METHODS)(body(method="inventory.list")) == Request(1, "inventory.list", Empty(), None)
+    assert CallParser(METHODS)(body(method="inventory.list")) == Request(1, "inventory.list", Empty())
     error = CallParser(METHODS)(body()).params
     assert (error.code, error.data["errors"][0]["loc"]) == (-32602, ["sku"])
 
@@ -129,7 +129,7 @@ def test_at_most_three_names_are_offered() -> None:
 def test_the_last_of_two_methods_is_called(parse: CallParser) -> None:
     """What is judged and what is carried out must be the same one."""
     text = b'{"jsonrpc":"2.0","id":1,"method":"x.y","method":"inventory.lookup","params":{"sku":"a"}}'
-    assert parse(text) == Request(1, "inventory.lookup", Lookup(sku="a"), None)
+    assert parse(text) == Request(1, "inventory.lookup", Lookup(sku="a"))
     text = b'{"jsonrpc":"2.0","id":1,"method":"inventory.lookup","params":{"sku":"a"},"method":"x.y"}'
     assert parse(text).params.code == -32601
 

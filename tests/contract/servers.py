@@ -11,10 +11,11 @@ from typing import Any, Final
 from superd_client import ApplicationError
 from superd_client.contract import Method
 from superd_client.parser import CallParser
-from superd_client.wire.connection import PeerClosed, Refused, ServerConnection
+from superd_client.wire.connection import PeerClosed
 from superd_client.wire.envelope import Request
 from superd_client.wire.errors import ErrorCode, ErrorObject
 from superd_client.wire.framing import FrameTooLarge
+from superd_client.wire.server import Refused, ServerConnection
 from tests.client.server import PATIENCE, Peer, serving
 from tests.contract import service
 

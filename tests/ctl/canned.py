@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from superd_client.wire.connection import PeerClosed, ServerConnection
+from superd_client.wire.connection import PeerClosed
 from superd_client.wire.envelope import Request
 from superd_client.wire.errors import ErrorObject
+from superd_client.wire.server import ServerConnection
 
 
 @contextmanager

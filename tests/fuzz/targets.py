@@ -6,17 +6,12 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from superd_client.wire.connection import (
-    ClientConnection,
-    PeerClosed,
-    Refused,
-    ReplyReceived,
-    ServerConnection,
-)
-from superd_client.wire.envelope import Notification, Request, parse_call, parse_json, parse_reply
+from superd_client.wire.client import ClientConnection, ReplyReceived
+from superd_client.wire.envelope import Request, parse_call, parse_json, parse_reply
 from superd_client.wire.errors import ErrorCode, ErrorObject, RemoteProtocolError
 from superd_client.wire.framing import FrameDecoder
 from superd_client.wire.limits import FRAME_SIZE_MIN, HEADER_SIZE
+from superd_client.wire.server import Refused, ServerConnection, ServerEvent
 from superd_client.wire.states import State
 from tests.wire.transcripts import Call, bodies
 
@@ -88,9 +83,7 @@ def fuzz_server(data: bytes) -> None:
     expect("nothing follows", kept=server.next_event() is None)
 
 
-def _answer(
-    server: ServerConnection, event: Request | Notification | Refused | PeerClosed, *, now: bool
-) -> None:
+def _answer(server: ServerConnection, event: ServerEvent, *, now: bool) -> None:
     if isinstance(event, Refused):
         _check_sent(server.send_refusal(event.id, event.error.with_data(call_id="c" * 64)))
     elif isinstance(event, Request) and now:

@@ -3,19 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-from superd_client.wire.connection import (
-    ClientConnection,
-    PeerClosed,
-    ReplyReceived,
-    ServerConnection,
-    ServerEvent,
-)
+from superd_client.wire.client import ClientConnection, ReplyReceived
+from superd_client.wire.connection import PeerClosed
 from superd_client.wire.envelope import (
     Notification,
     Request,
 )
 from superd_client.wire.errors import ErrorCode, ErrorObject
 from superd_client.wire.limits import FRAME_SIZE_DEFAULT
+from superd_client.wire.server import ServerConnection, ServerEvent
 from tests.wire.golden import compact, frame
 from tests.wire.transcripts import Call
 

@@ -1,15 +1,12 @@
 """Calls and replies, ids, and surprises, under any cut of the bytes."""
 
 import json
+from collections.abc import Sequence
 
 import pytest
 from typing_extensions import override
 
-from superd_client.wire.connection import (
-    Refused,
-    ReplyReceived,
-    ServerConnection,
-)
+from superd_client.wire.client import ReplyReceived
 from superd_client.wire.envelope import (
     Failure,
     MessageRefused,
@@ -22,6 +19,7 @@ from superd_client.wire.envelope import (
     parse_reply,
 )
 from superd_client.wire.errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
+from superd_client.wire.server import Refused, ServerConnection
 from superd_client.wire.states import State
 from tests.wire.golden import compact, frame
 from tests.wire.joined import ERROR, Wire, begin, reply
@@ -33,7 +31,7 @@ from tests.wire.transcripts import Call, bodies
 def test_a_call_and_its_result(wire: Wire) -> None:
     call = Call("a")
     request_id, data = wire.client.send_request("echo.echo", b'{"text":"h\xc3\xa9"}', call, "romd-1")
-    assert wire.to_server(data) == [Request(request_id, "echo.echo", {"text": "hé"}, "romd-1")]
+    assert wire.to_server(data) == [Request(request_id, "echo.echo", {"text": "hé"}, {"call_id": "romd-1"})]
     assert wire.server.calls_in_flight == 1
     assert wire.client.pending == (call,)
     events = wire.to_client(wire.server.send_result(request_id, b'{"text":"h\xc3\xa9"}'))
@@ -51,7 +49,7 @@ def test_a_call_and_its_failure(wire: Wire) -> None:
 
 def test_a_notification_to_the_server(wire: Wire) -> None:
     data = wire.client.send_notification("a.b", b'{"x":1}', "romd-1")
-    assert wire.to_server(data) == [Notification("a.b", {"x": 1}, "romd-1")]
+    assert wire.to_server(data) == [Notification("a.b", {"x": 1}, {"call_id": "romd-1"})]
     assert wire.server.calls_in_flight == 0
     assert wire.client.pending == ()
 
@@ -144,9 +142,9 @@ def test_a_bad_text_leaves_the_connection_alone(wire: Wire) -> None:
 def test_a_server_may_have_a_parser_of_its_own() -> None:
     seen = []
 
-    def parse(body: bytes) -> Request | Notification:
+    def parse(body: bytes, fds: Sequence[int]) -> Request | Notification:
         seen.append(body)
-        return parse_call(body)
+        return parse_call(body, fds)
 
     server = ServerConnection(parse=parse)
     body = compact({"jsonrpc": "2.0", "id": 1, "method": "a.b"})
@@ -282,7 +280,7 @@ class Numbers(Call):
     """A call whose result must be an integer."""
 
     @override
-    def decode(self, body: bytes, /) -> Reply:
+    def decode(self, body: bytes, fds: Sequence[int] = (), /) -> Reply:
         reply = parse_reply(body)
         if isinstance(reply, Notification):
             raise MessageRefused(ErrorObject(ErrorCode.INVALID_REQUEST, "not a reply", {}))

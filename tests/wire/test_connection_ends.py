@@ -5,13 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from superd_client.wire.connection import (
-    ClientConnection,
-    PeerClosed,
-    Refused,
-    ReplyReceived,
-    ServerConnection,
-)
+from superd_client.wire.client import ClientConnection, ReplyReceived
+from superd_client.wire.connection import PeerClosed
 from superd_client.wire.envelope import (
     Failure,
     Notification,
@@ -22,6 +17,7 @@ from superd_client.wire.envelope import (
 from superd_client.wire.errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
 from superd_client.wire.framing import FrameTooLarge, encode_frame
 from superd_client.wire.limits import FRAME_SIZE_DEFAULT, FRAME_SIZE_MIN, HEADER_SIZE
+from superd_client.wire.server import Refused, ServerConnection
 from superd_client.wire.states import State
 from tests.wire.golden import compact, frame
 from tests.wire.joined import ERROR, Wire, begin, reply
@@ -208,11 +204,11 @@ def test_a_request_received_in_each_state(state: State) -> None:
     )
     event = server.next_event()
     if state is State.OPEN:
-        assert event == Request(1, "a.b", {}, "c")
+        assert event == Request(1, "a.b", {}, {"call_id": "c"})
     elif state is State.DRAINING:
         assert isinstance(event, Refused)
         assert (event.id, event.error.code) == (1, ErrorCode.UNAVAILABLE)
-        assert event.call == Request(1, "a.b", {}, "c")
+        assert event.call == Request(1, "a.b", {}, {"call_id": "c"})
         assert server.send_refusal(event.id, event.error)
     else:
         assert event is None
@@ -317,7 +313,10 @@ def test_what_was_received_and_not_asked_for_is_unavailable_after_drain(wire: Wi
     wire.server.drain()
     refused = wire.server.next_event()
     assert isinstance(refused, Refused)
-    assert (refused.error.code, refused.call) == (ErrorCode.UNAVAILABLE, Request(2, "a.b", {}, "romd-2"))
+    assert (refused.error.code, refused.call) == (
+        ErrorCode.UNAVAILABLE,
+        Request(2, "a.b", {}, {"call_id": "romd-2"}),
+    )
     dropped = wire.server.next_event()
     assert isinstance(dropped, Refused)
     assert (dropped.id, dropped.call) == (None, Notification("a.b", {}))

@@ -300,8 +300,8 @@ def test_an_integer_of_too_many_digits_is_refused_and_nothing_worse() -> None:
 
 def test_writing_escapes_a_method_and_an_id() -> None:
     text = '"\\\n\x00é'
-    assert parse_call(dump_request(text, text, b"{}", None)) == Request(text, text, {})
-    assert parse_call(dump_notification(text, b"{}", None)) == Notification(text, {})
+    assert parse_call(dump_request(text, text, b"{}")) == Request(text, text, {})
+    assert parse_call(dump_notification(text, b"{}")) == Notification(text, {})
     assert parse_reply(dump_result(text, b"1")) == Result(text, 1)
     error = ErrorObject(ErrorCode.INTERNAL_ERROR, text, {text: text})
     assert parse_reply(dump_failure(text, error)) == Failure(text, error)

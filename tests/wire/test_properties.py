@@ -9,19 +9,16 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from superd_client.wire.connection import (
-    ClientConnection,
-    PeerClosed,
-    Refused,
-    ReplyReceived,
-    ServerConnection,
-)
+from superd_client.wire.client import ClientConnection, ReplyReceived
+from superd_client.wire.connection import PeerClosed
 from superd_client.wire.envelope import (
     Failure,
+    MetaFields,
     Notification,
     Request,
     Result,
     dump_failure,
+    dump_meta,
     dump_notification,
     dump_request,
     dump_result,
@@ -32,6 +29,7 @@ from superd_client.wire.envelope import (
 from superd_client.wire.errors import ErrorObject, RemoteProtocolError
 from superd_client.wire.framing import FrameDecoder, encode_frame
 from superd_client.wire.limits import FRAME_SIZE_MIN, ID_INTEGER_MAX
+from superd_client.wire.server import Refused, ServerConnection
 from superd_client.wire.states import State
 from tests.wire.golden import compact, frame, load
 from tests.wire.transcripts import Call
@@ -83,17 +81,21 @@ def same_kinds(left: object, right: object) -> bool:
 def test_a_request_is_read_as_it_was_written(
     request_id: int | str, method: str, params: dict[str, Any], call_id: str | None
 ) -> None:
-    call = parse_call(dump_request(request_id, method, compact(params), call_id))
-    assert same_kinds(call, Request(request_id, method, params, call_id))
+    call = parse_call(dump_request(request_id, method, compact(params), dump_meta(call_id)))
+    assert same_kinds(call, Request(request_id, method, params, meta_of(call_id)))
+
+
+def meta_of(call_id: str | None) -> MetaFields:
+    return {} if call_id is None else {"call_id": call_id}
 
 
 @given(method=TEXT, params=PARAMS, call_id=CALL_IDS)
 def test_a_notification_is_read_as_it_was_written(
     method: str, params: dict[str, Any], call_id: str | None
 ) -> None:
-    body = dump_notification(method, compact(params), call_id)
-    assert same_kinds(parse_call(body), Notification(method, params, call_id))
-    assert same_kinds(parse_reply(body), Notification(method, params, call_id))
+    body = dump_notification(method, compact(params), dump_meta(call_id))
+    assert same_kinds(parse_call(body), Notification(method, params, meta_of(call_id)))
+    assert same_kinds(parse_reply(body), Notification(method, params, meta_of(call_id)))
 
 
 @given(request_id=IDS, value=JSON)

@@ -17,6 +17,7 @@ from superd_client.wire.envelope import (
     RequestId,
     Result,
     dump_failure,
+    dump_meta,
     dump_notification,
     dump_request,
     dump_result,
@@ -213,11 +214,11 @@ def check_failure(message: Failure, fields: dict[str, Any]) -> None:
 
 def dump(message: dict[str, Any]) -> bytes:
     """Write a message with the function for its kind."""
-    call_id = message.get("meta", {}).get("call_id")
+    meta = dump_meta(**message.get("meta", {}))
     if "method" in message and "id" in message:
-        return dump_request(message["id"], message["method"], compact(message["params"]), call_id)
+        return dump_request(message["id"], message["method"], compact(message["params"]), meta)
     if "method" in message:
-        return dump_notification(message["method"], compact(message["params"]), call_id)
+        return dump_notification(message["method"], compact(message["params"]), meta)
     if "error" in message:
         return dump_failure(message["id"], ErrorObject(**message["error"]))
     return dump_result(message["id"], compact(message["result"]))

@@ -2,16 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from superd_client.wire.connection import (
-    ClientConnection,
-    PeerClosed,
-    Refused,
-    ReplyReceived,
-    ServerConnection,
-)
+from superd_client.wire.client import ClientConnection, ClientEvent, ReplyReceived
+from superd_client.wire.connection import PeerClosed
+from superd_client.wire.control import ItemHead
 from superd_client.wire.envelope import (
     Failure,
     MessageRefused,
@@ -23,6 +19,7 @@ from superd_client.wire.envelope import (
     parse_reply,
 )
 from superd_client.wire.errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
+from superd_client.wire.server import Refused, ServerConnection, ServerEvent
 from superd_client.wire.states import State
 from tests.wire.golden import Vector, compact, with_ids
 
@@ -64,8 +61,8 @@ def pieces(data: bytes, *, byte_by_byte: bool) -> Iterator[bytes]:
 def describe(call: Request | Notification) -> dict[str, Any]:
     """A call as the vectors write it."""
     fields: dict[str, Any] = {"method": call.method, "params": call.params}
-    if call.call_id is not None:
-        fields["meta"] = {"call_id": call.call_id}
+    if call.meta:
+        fields["meta"] = call.meta
     if isinstance(call, Request):
         return {"request": {"id": call.id, **fields}}
     return {"notification": fields}
@@ -108,7 +105,7 @@ class ServerEnd:
             outcome.sent(self.connection.send_refusal(None, error.error.with_data(call_id=MADE_CALL_ID)))
             outcome.cancelled, self.in_flight = self.in_flight, []
 
-    def _take(self, event: Request | Notification | Refused | PeerClosed, outcome: Outcome) -> None:
+    def _take(self, event: ServerEvent, outcome: Outcome) -> None:
         if isinstance(event, Request):
             self.in_flight.append(event.id)
         if isinstance(event, Refused):
@@ -116,7 +113,7 @@ class ServerEnd:
                 return
             call_id = (event.call and event.call.call_id) or MADE_CALL_ID
             outcome.sent(self.connection.send_refusal(event.id, event.error.with_data(call_id=call_id)))
-        elif not isinstance(event, PeerClosed):
+        elif isinstance(event, Request | Notification):
             outcome.events.append(describe(event))
 
     def _reply(self, reply: Mapping[str, Any], outcome: Outcome) -> None:
@@ -133,11 +130,14 @@ class Call(NamedTuple):
 
     label: str
 
-    def decode(self, body: bytes, /) -> Reply:
+    def decode(self, body: bytes, fds: Sequence[int] = (), /) -> Reply:
         message = parse_reply(body)
         if isinstance(message, Notification):
             raise MessageRefused(ErrorObject(ErrorCode.INVALID_REQUEST, "not a reply", {}))
         return message
+
+    def decode_item(self, body: bytes, fds: Sequence[int], head: ItemHead, /) -> Any:
+        return json.loads(body)["params"]["item"]
 
 
 class ClientEnd:
@@ -188,7 +188,7 @@ class ClientEnd:
             outcome.protocol_error = True
             outcome.lost = [call.label for call in self.connection.pending]
 
-    def _take(self, event: ReplyReceived[Call] | Notification | PeerClosed, outcome: Outcome) -> None:
+    def _take(self, event: ClientEvent[Call], outcome: Outcome) -> None:
         if isinstance(event, PeerClosed):
             outcome.lost = [call.label for call in self.connection.pending]
         elif isinstance(event, ReplyReceived):

@@ -5,6 +5,7 @@ for something that is made once for each call.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, NamedTuple, NotRequired, TypeAlias
 
 from pydantic import (
@@ -22,30 +23,98 @@ from typing_extensions import TypedDict
 from superd_client.wire.errors import ErrorCode, ErrorObject, RemoteProtocolError
 from superd_client.wire.limits import (
     CALL_ID_MAX,
+    CREDIT_MAX,
     FAULTS_EXAMINED_MAX,
     FAULTS_LISTED_MAX,
+    FDS_PER_FRAME_MAX,
     ID_INTEGER_MAX,
     ID_TEXT_MAX,
+    TIME_USEC_MAX,
 )
 
 RequestId: TypeAlias = int | str
 
 
+# --- the parts of a message that have rules of their own ------------------------------------------------------
+
+STRICT: Final = ConfigDict(strict=True, extra="forbid")
+
+
+def _one_error(kind: str, message: str) -> GetPydanticSchema:
+    """Report a union that does not match as one fault, not as one for each of its branches."""
+    return GetPydanticSchema(
+        lambda source, handler: core_schema.custom_error_schema(
+            handler(source), custom_error_type=kind, custom_error_message=message
+        )
+    )
+
+
+IdField: TypeAlias = Annotated[
+    Annotated[int, Field(ge=-ID_INTEGER_MAX, le=ID_INTEGER_MAX)]
+    | Annotated[str, StringConstraints(min_length=1, max_length=ID_TEXT_MAX)],
+    _one_error("request_id", "Input should be an integer within 2^53 - 1 or a string of 1 to 64 characters"),
+]
+CallId: TypeAlias = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9._:\-]+\z", min_length=1, max_length=CALL_ID_MAX)
+]
+FdCount: TypeAlias = Annotated[int, Field(ge=0, le=FDS_PER_FRAME_MAX)]
+
+
+@with_config(STRICT)
+class MetaFields(TypedDict):
+    """Protocol §5. Times are in microseconds; `deadline_usec` is of CLOCK_MONOTONIC, `gap_usec` a span."""
+
+    call_id: NotRequired[CallId]
+    deadline_usec: NotRequired[Annotated[int, Field(ge=0, le=TIME_USEC_MAX)]]
+    gap_usec: NotRequired[Annotated[int, Field(ge=1, le=TIME_USEC_MAX)]]
+    credit: NotRequired[Annotated[int, Field(ge=1, le=CREDIT_MAX)]]
+    fds: NotRequired[FdCount]
+
+
+@with_config(STRICT)
+class ReplyMeta(TypedDict):
+    """What may stand beside a result."""
+
+    fds: NotRequired[FdCount]
+
+
+#: The meta of a message that has none.
+NO_META: Final[MetaFields] = {}
+
+
+# --- the values --------------------------------------------------------------------------------------------------
+
+
 class Request(NamedTuple):
-    """A call that wants an answer. `params` is JSON data, or a model where the parser knows the method."""
+    """A call that wants an answer. `params` is JSON data, or a model where the parser knows the method.
+
+    `received` is what the parser keeps of the descriptors that came with it; None where none came.
+    """
 
     id: RequestId
     method: str
     params: Any
-    call_id: str | None = None
+    meta: MetaFields = NO_META
+    received: Any = None
+
+    @property
+    def call_id(self) -> str | None:
+        """Its name in the logs, if the caller gave one."""
+        return self.meta.get("call_id")
 
 
 class Notification(NamedTuple):
-    """A call that wants none."""
+    """A call that wants none. Otherwise as a Request."""
 
     method: str
     params: Any
-    call_id: str | None = None
+    meta: MetaFields = NO_META
+    received: Any = None
+
+    @property
+    def call_id(self) -> str | None:
+        """Its name in the logs, if the caller gave one."""
+        return self.meta.get("call_id")
 
 
 class Result(NamedTuple):
@@ -83,34 +152,6 @@ class MessageRefused(RemoteProtocolError):
 
 # --- what a legal message looks like -------------------------------------------------------------------------
 
-STRICT: Final = ConfigDict(strict=True, extra="forbid")
-
-
-def _one_error(kind: str, message: str) -> GetPydanticSchema:
-    """Report a union that does not match as one fault, not as one for each of its branches."""
-    return GetPydanticSchema(
-        lambda source, handler: core_schema.custom_error_schema(
-            handler(source), custom_error_type=kind, custom_error_message=message
-        )
-    )
-
-
-IdField: TypeAlias = Annotated[
-    Annotated[int, Field(ge=-ID_INTEGER_MAX, le=ID_INTEGER_MAX)]
-    | Annotated[str, StringConstraints(min_length=1, max_length=ID_TEXT_MAX)],
-    _one_error("request_id", "Input should be an integer within 2^53 - 1 or a string of 1 to 64 characters"),
-]
-CallId: TypeAlias = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9._:\-]+\z", min_length=1, max_length=CALL_ID_MAX)
-]
-
-
-@with_config(STRICT)
-class MetaFields(TypedDict):
-    """Protocol §5."""
-
-    call_id: NotRequired[CallId]
-
 
 @with_config(STRICT)
 class _NotificationFields(TypedDict):
@@ -130,6 +171,7 @@ class _ResultFields(TypedDict):
     jsonrpc: Literal["2.0"]
     id: IdField
     result: Any
+    meta: NotRequired[ReplyMeta]
 
 
 @with_config(STRICT)
@@ -156,27 +198,36 @@ _failure: Final = TypeAdapter(_FailureFields)
 # --- reading -------------------------------------------------------------------------------------------------
 
 
-def parse_call(body: bytes) -> Request | Notification:
-    """Read what a client sent; raises MessageRefused."""
+def parse_call(body: bytes, fds: Sequence[int] = ()) -> Request | Notification:
+    """Read what a client sent, with the descriptors that came with it; raises MessageRefused."""
     value = parse_json(body)
     try:
         fields = _call.validate_python(value)
     except ValidationError as error:
         raise MessageRefused(_invalid_request(value, error), _legal_id(value)) from None
     params: Any = fields.get("params", {})
-    call_id = fields.get("meta", {}).get("call_id")
+    meta = fields.get("meta", NO_META)
+    check_fds(meta.get("fds", 0), fds, fields.get("id"))
+    received = fds or None
     if "id" in fields:
-        return Request(fields["id"], fields["method"], params, call_id)
-    return Notification(fields["method"], params, call_id)
+        return Request(fields["id"], fields["method"], params, meta, received)
+    return Notification(fields["method"], params, meta, received)
+
+
+def check_fds(declared: int, fds: Sequence[int], request_id: RequestId | None) -> None:
+    """Raise MessageRefused unless as many descriptors came as the message declares (§15)."""
+    if declared != len(fds):
+        message = f"the message declares {declared} descriptors, and {len(fds)} came with it"
+        raise MessageRefused(ErrorObject(ErrorCode.INVALID_REQUEST, message, {}), request_id)
 
 
 def parse_reply(body: bytes) -> Result | Failure | Notification:
-    """Read what a server sent; raises MessageRefused."""
+    """Read what a server sent; raises MessageRefused. Whether its descriptors came is for the call's own reader."""
     value = parse_json(body)
     try:
         if isinstance(value, dict) and "method" in value:
             call = _notification.validate_python(value)
-            return Notification(call["method"], call.get("params", {}), call.get("meta", {}).get("call_id"))
+            return Notification(call["method"], call.get("params", {}), call.get("meta", NO_META))
         if isinstance(value, dict) and "error" in value:
             failure = _failure.validate_python(value)
             error = failure["error"]
@@ -284,24 +335,47 @@ def _fault(detail: ErrorDetails, skip: int) -> dict[str, Any]:
 # --- writing ---------------------------------------------------------------------------------------------------
 
 
-def dump_request(request_id: RequestId, method: str, params: bytes, call_id: str | None) -> bytes:
-    """Write a request around `params`, which is JSON already."""
+def dump_request(request_id: RequestId, method: str, params: bytes, meta: bytes = b"") -> bytes:
+    """Write a request around `params`, which is JSON already, and `meta`, which `dump_meta` made."""
     return b'{"jsonrpc":"2.0","id":%b,"method":%b,"params":%b%b}' % (
-        _dump_id(request_id),
+        dump_id(request_id),
         to_json(method),
         params,
-        _dump_meta(call_id),
+        meta,
     )
 
 
-def dump_notification(method: str, params: bytes, call_id: str | None) -> bytes:
-    """Write a notification around `params`, which is JSON already."""
-    return b'{"jsonrpc":"2.0","method":%b,"params":%b%b}' % (to_json(method), params, _dump_meta(call_id))
+def dump_notification(method: str, params: bytes, meta: bytes = b"") -> bytes:
+    """Write a notification around `params`, which is JSON already, and `meta`, which `dump_meta` made."""
+    return b'{"jsonrpc":"2.0","method":%b,"params":%b%b}' % (to_json(method), params, meta)
 
 
-def dump_result(request_id: RequestId, value: bytes) -> bytes:
-    """Write a result around `value`, which is JSON already."""
-    return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (_dump_id(request_id), value)
+def dump_meta(
+    call_id: str | None = None,
+    *,
+    deadline_usec: int | None = None,
+    gap_usec: int | None = None,
+    credit: int | None = None,
+    fds: int = 0,
+) -> bytes:
+    """Write the member `meta` with a comma before it; nothing where there is nothing to say."""
+    # A call id has only characters that need no escape (§5).
+    members = [] if call_id is None else [b'"call_id":"%b"' % call_id.encode()]
+    if deadline_usec is not None:
+        members.append(b'"deadline_usec":%d' % deadline_usec)
+    if gap_usec is not None:
+        members.append(b'"gap_usec":%d' % gap_usec)
+    if credit is not None:
+        members.append(b'"credit":%d' % credit)
+    if fds:
+        members.append(b'"fds":%d' % fds)
+    return b',"meta":{%b}' % b",".join(members) if members else b""
+
+
+def dump_result(request_id: RequestId, value: bytes, fds: int = 0) -> bytes:
+    """Write a result around `value`, which is JSON already, and to which `fds` descriptors belong."""
+    meta = b',"meta":{"fds":%d}' % fds if fds else b""
+    return b'{"jsonrpc":"2.0","id":%b,"result":%b%b}' % (dump_id(request_id), value, meta)
 
 
 def dump_failure(request_id: RequestId | None, error: ErrorObject) -> bytes:
@@ -310,10 +384,6 @@ def dump_failure(request_id: RequestId | None, error: ErrorObject) -> bytes:
     return to_json({"jsonrpc": "2.0", "id": request_id, "error": fields}, inf_nan_mode="null")
 
 
-def _dump_id(request_id: RequestId) -> bytes:
+def dump_id(request_id: RequestId) -> bytes:
+    """Write an id."""
     return b"%d" % request_id if isinstance(request_id, int) else to_json(request_id)
-
-
-def _dump_meta(call_id: str | None) -> bytes:
-    # A call id has only characters that need no escape (§5).
-    return b"" if call_id is None else b',"meta":{"call_id":"%b"}' % call_id.encode()

@@ -1,7 +1,10 @@
-"""Frames: a 4-byte big-endian length and that many bytes (protocol §2)."""
+"""Frames: a 4-byte big-endian length and that many bytes (protocol §2), with the descriptors beside them (§15)."""
+
+from collections import deque
+from collections.abc import Sequence
 
 from superd_client.wire.errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
-from superd_client.wire.limits import FRAME_SIZE_DEFAULT, HEADER_SIZE
+from superd_client.wire.limits import FDS_PER_FRAME_MAX, FRAME_SIZE_DEFAULT, HEADER_SIZE
 
 
 class FrameTooLarge(LocalProtocolError):
@@ -12,6 +15,10 @@ class FrameTooLarge(LocalProtocolError):
         super().__init__(f"a message of {length} bytes is over the frame limit of {limit} bytes")
         self.length = length
         self.limit = limit
+
+
+class PacketRefused(RemoteProtocolError):
+    """A packet that is not one frame. The next packet is read as if nothing had happened (§17)."""
 
 
 def encode_frame(body: bytes, limit: int = FRAME_SIZE_DEFAULT) -> bytes:
@@ -32,43 +39,68 @@ class FrameDecoder:
     number of times however finely the stream is cut.
     """
 
-    __slots__ = ("_buffer", "_limit", "_position")
+    __slots__ = ("_base", "_buffer", "_fds", "_limit", "_position", "surplus")
 
     def __init__(self, limit: int = FRAME_SIZE_DEFAULT) -> None:
         """Accept bodies of at most `limit` bytes."""
         self._limit = limit
         self._buffer: bytes | bytearray = b""
         self._position = 0
+        #: How many bytes of the stream came before the buffer.
+        self._base = 0
+        #: Descriptors that wait for the frame that holds the byte at this place of the stream.
+        self._fds: deque[tuple[int, int]] = deque()
+        #: Descriptors that no frame can have: to be closed by whoever owns this decoder.
+        self.surplus: list[int] = []
 
     @property
     def buffered(self) -> int:
         """Bytes received and not yet handed out."""
         return len(self._buffer) - self._position
 
-    def receive_data(self, data: bytes) -> None:
-        """Take bytes as they came."""
+    def receive_data(self, data: bytes, fds: Sequence[int] = ()) -> None:
+        """Take bytes as they came in one read, and the descriptors that came with it.
+
+        They belong to the frame that holds the last of these bytes: a read of a stream socket goes no further than
+        the write whose descriptors it brings.
+        """
         if not self.buffered:
             # The usual case, a read that ends where a frame ends, is cut out of the read itself.
+            self._base += len(self._buffer)
             self._buffer, self._position = data, 0
-            return
-        if isinstance(self._buffer, bytes):
+        elif isinstance(self._buffer, bytes):
+            self._base += self._position
             self._buffer = bytearray(memoryview(self._buffer)[self._position :])
             self._position = 0
-        elif self._position:
-            del self._buffer[: self._position]
-            self._position = 0
-        self._buffer += data
+            self._buffer += data
+        else:
+            if self._position:
+                self._base += self._position
+                del self._buffer[: self._position]
+                self._position = 0
+            self._buffer += data
+        if fds:
+            self._keep(fds)
+
+    def _keep(self, fds: Sequence[int]) -> None:
+        """One more than a frame may have is kept, by which it is found out; the others go at once."""
+        place = self._base + len(self._buffer) - 1
+        room = max(FDS_PER_FRAME_MAX + 1 - len(self._fds), 0)
+        self._fds.extend((place, fd) for fd in fds[:room])
+        self.surplus.extend(fds[room:])
 
     def next_frame(self) -> bytes | None:
         """Return the next body, or None until more bytes come; raises RemoteProtocolError where framing is lost."""
         start = self._position + HEADER_SIZE
         if start > len(self._buffer):
             if not self.buffered:
-                self._buffer, self._position = b"", 0  # an idle connection must not keep its last read alive
+                # An idle connection must not keep its last read alive.
+                self._base += len(self._buffer)
+                self._buffer, self._position = b"", 0
             return None
         length = int.from_bytes(self._buffer[self._position : start], "big")
         if not 0 < length <= self._limit:
-            raise RemoteProtocolError(self._bad_length(length))
+            raise RemoteProtocolError(bad_length(length, self._limit))
         end = start + length
         if end > len(self._buffer):
             return None
@@ -77,14 +109,102 @@ class FrameDecoder:
             return self._buffer[start:end]
         return bytes(memoryview(self._buffer)[start:end])
 
+    def take_fds(self) -> tuple[int, ...]:
+        """The descriptors of the frame that was handed out last; whoever takes them owns them."""
+        if not self._fds:
+            return ()
+        end = self._base + self._position
+        taken = []
+        while self._fds and self._fds[0][0] < end:
+            taken.append(self._fds.popleft()[1])
+        return tuple(taken)
+
+    def take_surplus(self) -> list[int]:
+        """The descriptors that are to be closed: those that no frame can have, and at the end all that wait."""
+        surplus, self.surplus = self.surplus, []
+        return surplus
+
+    def abandon(self) -> None:
+        """Nothing more is asked for: what waits is surplus."""
+        self.surplus.extend(fd for _, fd in self._fds)
+        self._fds.clear()
+
     def receive_eof(self) -> None:
         """Note the end of file; raises RemoteProtocolError if it cuts a frame short."""
         if self.buffered:
             message = f"end of file inside a frame, after {self.buffered} bytes of it"
             raise RemoteProtocolError(ErrorObject(ErrorCode.PARSE_ERROR, message, {}))
 
-    def _bad_length(self, length: int) -> ErrorObject:
-        if length == 0:
-            return ErrorObject(ErrorCode.PARSE_ERROR, "a frame of length 0", {})
-        message = f"a frame of {length} bytes is over the limit of {self._limit} bytes"
-        return ErrorObject(ErrorCode.FRAME_TOO_LARGE, message, {"limit": self._limit, "length": length})
+
+class PacketDecoder:
+    """Takes packets, each of which is one whole frame (protocol §17). The same calls as a FrameDecoder."""
+
+    __slots__ = ("_last_fds", "_limit", "_packets", "surplus")
+
+    def __init__(self, limit: int = FRAME_SIZE_DEFAULT) -> None:
+        """Accept bodies of at most `limit` bytes."""
+        self._limit = limit
+        self._packets: deque[tuple[bytes, Sequence[int], int]] = deque()
+        self._last_fds: tuple[int, ...] = ()
+        #: Descriptors that no frame can have: to be closed by whoever owns this decoder.
+        self.surplus: list[int] = []
+
+    @property
+    def buffered(self) -> int:
+        """Bytes received and not yet handed out."""
+        return sum(len(packet) for packet, _, _ in self._packets)
+
+    def receive_packet(self, data: bytes, fds: Sequence[int], length: int) -> None:
+        """Take one packet, which had `length` bytes before it was cut to `data`."""
+        self._packets.append((data, fds, length))
+
+    def next_frame(self) -> bytes | None:
+        """Return the body of the next packet, or None; raises PacketRefused for one that is not one frame."""
+        if not self._packets:
+            return None
+        packet, fds, length = self._packets.popleft()
+        try:
+            self._check(packet, length)
+        except PacketRefused:
+            self.surplus.extend(fds)
+            raise
+        self._last_fds = tuple(fds)
+        return packet[HEADER_SIZE:]
+
+    def _check(self, packet: bytes, length: int) -> None:
+        if length - HEADER_SIZE > self._limit:
+            raise PacketRefused(bad_length(length - HEADER_SIZE, self._limit))
+        if length < HEADER_SIZE:
+            message = f"a packet of {length} bytes, which has no room for a header"
+            raise PacketRefused(ErrorObject(ErrorCode.PARSE_ERROR, message, {}))
+        said = int.from_bytes(packet[:HEADER_SIZE], "big")
+        if said != length - HEADER_SIZE or said == 0 or len(packet) != length:
+            message = f"a packet of {length} bytes whose header says {said}: it must hold one frame"
+            raise PacketRefused(ErrorObject(ErrorCode.PARSE_ERROR, message, {}))
+
+    def take_fds(self) -> tuple[int, ...]:
+        """The descriptors of the packet that was handed out last; whoever takes them owns them."""
+        fds, self._last_fds = self._last_fds, ()
+        return fds
+
+    def take_surplus(self) -> list[int]:
+        """The descriptors that are to be closed: those that no frame can have, and at the end all that wait."""
+        surplus, self.surplus = self.surplus, []
+        return surplus
+
+    def abandon(self) -> None:
+        """Nothing more is asked for: what waits is surplus."""
+        for _, fds, _ in self._packets:
+            self.surplus.extend(fds)
+        self._packets.clear()
+
+    def receive_eof(self) -> None:
+        """Note the end of file, which cannot cut a packet short."""
+
+
+def bad_length(length: int, limit: int) -> ErrorObject:
+    """What to say of a frame whose header says `length`."""
+    if length == 0:
+        return ErrorObject(ErrorCode.PARSE_ERROR, "a frame of length 0", {})
+    message = f"a frame of {length} bytes is over the limit of {limit} bytes"
+    return ErrorObject(ErrorCode.FRAME_TOO_LARGE, message, {"limit": limit, "length": length})

@@ -37,6 +37,24 @@ CALLS_IN_FLIGHT_DEFAULT: Final = 1024
 #: Bytes of replies that may wait for one peer before the server stops reading from it (§7.3).
 WRITE_BUFFER_DEFAULT: Final = 1024 * 1024
 
+#: Open streams of one connection (§14): as many as calls, for each costs about as much. Streams are counted apart,
+#: since a connection that is full of calls is not read from, and streams need their credit.
+STREAMS_DEFAULT: Final = 1024
+
+#: Items of a stream that may be sent before any `rpc.credit`, where the request says nothing (§14): enough to hide
+#: the way there and back, and little to hold for a consumer that is slow.
+STREAM_CREDIT_DEFAULT: Final = 64
+
+#: Largest credit of a stream (§14): what fits a signed 32-bit integer everywhere.
+CREDIT_MAX: Final = 2**31 - 1
+
+#: Largest time in microseconds that a message can hold (§5): a signed 64-bit integer, as systemd counts.
+TIME_USEC_MAX: Final = 2**63 - 1
+
+#: Descriptors that travel with one frame (§15). The kernel admits 253 (SCM_MAX_FD); no call needs so many, and a
+#: peer must not use up the receiver's.
+FDS_PER_FRAME_MAX: Final = 64
+
 #: Faults listed in one error (§8). A list of 100,000 bad items must not make a reply of 10 MB.
 FAULTS_LISTED_MAX: Final = 32
 

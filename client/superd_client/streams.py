@@ -1,0 +1,143 @@
+"""The contracts of streams: `Stream`, whose server sends items, and `Upload`, whose client does (protocol §14)."""
+
+from collections.abc import Sequence
+from typing import Any, Final, Generic, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import to_json
+from typing_extensions import override
+
+from superd_client.contract import Method, P, R, check_nesting
+from superd_client.strictjson import StrictReader
+from superd_client.wire.control import ItemHead, item_fields
+from superd_client.wire.envelope import MessageRefused, list_faults, parse_json
+from superd_client.wire.errors import ErrorCode, ErrorObject
+
+I = TypeVar("I")  # noqa: E741 - an item, as P are params and R is a result
+
+#: How many objects stand around an item in its message (protocol §14.1).
+_AROUND_ITEM: Final = 2
+
+#: Where the item stands in its message, before the place of a fault in it.
+_PLACE_OF_ITEM: Final = 2
+
+
+class ItemCodec(Generic[I]):
+    """Writes and reads the items of one stream."""
+
+    __slots__ = ("_adapter", "_item", "_message_reader", "_name", "_reader")
+
+    def __init__(self, name: str, item: type[I]) -> None:
+        """Build the validators for items of the type `item`, of the method `name`."""
+        self._name: Final = name
+        self._item: Final = item
+        self._adapter: TypeAdapter[I] = TypeAdapter(item)
+        self._reader: StrictReader[I] = StrictReader(item)
+        self._message_reader: StrictReader[Any] = StrictReader(item_fields(item))
+
+    def encode(self, value: I) -> bytes:
+        """Write an item as JSON; raises ValueError if it is not what the contract promises."""
+        if type(value) is not self._item:
+            value = self._adapter.validate_python(value, strict=True)
+        body = self._adapter.serializer.to_json(value, by_alias=True, warnings="error")
+        self._reader.read(body)
+        check_nesting(body, _AROUND_ITEM)
+        return body
+
+    def decode(self, body: bytes, fds: Sequence[int], head: ItemHead) -> I:
+        """Read the whole message that `head` announces; raises MessageRefused, with faults where the item has some."""
+        if fds:
+            raise MessageRefused(ErrorObject(ErrorCode.INVALID_REQUEST, "no descriptors are taken here", {}))
+        try:
+            params = self._message_reader.read(body)["params"]
+        except ValidationError as error:
+            faults = list_faults(error, skip=_PLACE_OF_ITEM)
+            message = f"{self._name}: an item does not fit its model"
+            raise MessageRefused(ErrorObject(ErrorCode.INVALID_PARAMS, message, faults)) from None
+        if (params["id"], params["seq"]) != head:
+            message = "an item whose id or number stands there twice"
+            raise MessageRefused(ErrorObject(ErrorCode.INVALID_REQUEST, message, {}))
+        item: I = params["item"]
+        return item
+
+
+class Stream(Method[P, None], Generic[P, I]):
+    """A method whose server sends items: `Stream("inventory.watch", Watch, Change)`.
+
+    `item` is a model or any other type that pydantic can read and write; all else is as for a Method.
+    """
+
+    __slots__ = ("item", "items")
+
+    def __init__(
+        self,
+        name: str,
+        params: type[P],
+        item: type[I],
+        *,
+        idempotent: bool = False,
+        errors: Sequence[type[BaseModel]] = (),
+        summary: str = "",
+    ) -> None:
+        """Check the name and the models; build their validators."""
+        super().__init__(name, params, type(None), idempotent=idempotent, errors=errors, summary=summary)
+        self.item: Final = item
+        self.items: Final = ItemCodec(name, item)
+
+    @override
+    def __repr__(self) -> str:
+        """Show what a reader needs to recognise it."""
+        return f"Stream({self.name!r}, {self.params.__name__}, {getattr(self.item, '__name__', self.item)})"
+
+
+class Upload(Method[P, R], Generic[P, I, R]):
+    """A method whose client sends items: `Upload("inventory.load", Load, Item, Summary)`.
+
+    The handler may end, with its result, before the last item came.
+    """
+
+    __slots__ = ("item", "items")
+
+    def __init__(
+        self,
+        name: str,
+        params: type[P],
+        item: type[I],
+        result: type[R],
+        *,
+        errors: Sequence[type[BaseModel]] = (),
+        summary: str = "",
+    ) -> None:
+        """Check the name and the models; build their validators."""
+        super().__init__(name, params, result, errors=errors, summary=summary)
+        self.item: Final = item
+        self.items: Final = ItemCodec(name, item)
+
+    @override
+    def __repr__(self) -> str:
+        """Show what a reader needs to recognise it."""
+        models = ", ".join(
+            getattr(each, "__name__", str(each)) for each in (self.params, self.item, self.result)
+        )
+        return f"Upload({self.name!r}, {models})"
+
+
+class UntypedItems:
+    """The items of a stream of which only the name is known: JSON data."""
+
+    def encode(self, value: object) -> bytes:
+        """Write an item as JSON; raises ValueError or TypeError for what JSON cannot say."""
+        body = to_json(value, inf_nan_mode="constants")
+        parse_json(body)
+        check_nesting(body, _AROUND_ITEM)
+        return body
+
+    def decode(self, body: bytes, fds: Sequence[int], head: ItemHead) -> Any:
+        """Read the whole message that `head` announces; raises MessageRefused."""
+        if fds:
+            raise MessageRefused(ErrorObject(ErrorCode.INVALID_REQUEST, "no descriptors are taken here", {}))
+        params = parse_json(body)["params"]
+        if (params["id"], params["seq"]) != head:
+            message = "an item whose id or number stands there twice"
+            raise MessageRefused(ErrorObject(ErrorCode.INVALID_REQUEST, message, {}))
+        return params["item"]

@@ -1,0 +1,284 @@
+"""The client's end of a connection, without the connection: ids, matching, streams, surprises (protocol §7, §14)."""
+
+from collections.abc import Sequence
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+
+from superd_client.wire.connection import Connection, PeerClosed
+from superd_client.wire.control import (
+    CONTROL_HEAD,
+    CONTROLS,
+    Control,
+    ControlRefused,
+    Credit,
+    Goaway,
+    ItemHead,
+    dump_cancel,
+    dump_credit,
+    dump_end,
+    dump_item,
+    parse_control,
+    peek_number,
+)
+from superd_client.wire.envelope import (
+    Failure,
+    Notification,
+    Reply,
+    RequestId,
+    dump_meta,
+    dump_notification,
+    dump_request,
+    parse_reply,
+)
+from superd_client.wire.errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
+from superd_client.wire.framing import encode_frame
+from superd_client.wire.limits import FRAME_SIZE_DEFAULT
+from superd_client.wire.states import RECEIVING, REQUESTING
+from superd_client.wire.streams import Inflow, Outflow
+
+
+class PendingCall(Protocol):
+    """What a client keeps for a call that waits; it reads what is sent for it, and owns the descriptors then."""
+
+    def decode(self, body: bytes, fds: Sequence[int], /) -> Reply:
+        """Read a reply; raises MessageRefused, and owns nothing then."""
+
+    def decode_item(self, body: bytes, fds: Sequence[int], head: ItemHead, /) -> Any:
+        """Read the item that `head` announces, or return a Mismatch; raises MessageRefused, and owns nothing then."""
+
+
+CallT = TypeVar("CallT", bound=PendingCall)
+
+
+class ReplyReceived(NamedTuple, Generic[CallT]):
+    """A reply, with the call that it answers."""
+
+    call: CallT
+    reply: Reply
+
+
+class ItemReceived(NamedTuple, Generic[CallT]):
+    """The next item of a stream; a Mismatch where this side's model refuses it."""
+
+    call: CallT
+    value: Any
+
+
+class CreditReceived(NamedTuple, Generic[CallT]):
+    """The server takes more items of an upload."""
+
+    call: CallT
+    n: int
+
+
+ClientEvent: TypeAlias = (
+    ReplyReceived[CallT] | ItemReceived[CallT] | CreditReceived[CallT] | Goaway | Notification | PeerClosed
+)
+
+#: How every reply of a superd begins. Only a shortcut to the id: the whole body is still validated.
+_REPLY_HEAD: Final = b'{"jsonrpc":"2.0","id":'
+
+
+class ClientConnection(Connection, Generic[CallT]):
+    """The client's end. Ids count up from 1 and are used once."""
+
+    def __init__(self, *, frame_limit: int = FRAME_SIZE_DEFAULT, packets: bool = False) -> None:
+        """Begin OPEN, with nothing pending."""
+        super().__init__(frame_limit, packets=packets)
+        self._last_id = 0
+        self._pending: dict[RequestId, CallT] = {}
+        self._inflows: dict[RequestId, Inflow] = {}
+        self._outflows: dict[RequestId, Outflow] = {}
+
+    @property
+    def pending(self) -> tuple[CallT, ...]:
+        """The calls that wait for a reply, oldest first."""
+        return tuple(self._pending.values())
+
+    # --- what goes out -------------------------------------------------------------------------------------------
+
+    def send_request(
+        self, method: str, params: bytes, call: CallT, call_id: str | None = None, **meta: int | None
+    ) -> tuple[int, bytes]:
+        """Begin `call`, whose `params` are a JSON object; return its id and the bytes to write.
+
+        `meta` is what `dump_meta` takes. Raises FrameTooLarge, or LocalProtocolError where the state allows no
+        request; nothing is begun then.
+        """
+        self._check_may_request()
+        request_id = self._last_id + 1
+        body = dump_request(request_id, method, params, dump_meta(call_id, **meta))  # type: ignore[arg-type]  # fds is no None
+        frame = encode_frame(body, self.frame_limit)
+        self._last_id = request_id
+        self._pending[request_id] = call
+        return request_id, frame
+
+    def send_notification(
+        self, method: str, params: bytes, call_id: str | None = None, **meta: int | None
+    ) -> bytes:
+        """Return the bytes of a call that is never answered; raises as send_request does."""
+        self._check_may_request()
+        body = dump_notification(method, params, dump_meta(call_id, **meta))  # type: ignore[arg-type]  # fds is no None
+        return encode_frame(body, self.frame_limit)
+
+    def open_inflow(self, request_id: int, credit: int) -> None:
+        """The call that was just begun is a stream, and its request gave so much credit."""
+        self._inflows[request_id] = Inflow(credit)
+
+    def open_outflow(self, request_id: int) -> None:
+        """The call that was just begun is an upload: items may be sent as the server gives credit."""
+        self._outflows[request_id] = Outflow(0)
+
+    def send_cancel(self, request_id: int) -> bytes:
+        """Return the bytes that tell the server to give this call up."""
+        self._check_may_control()
+        return encode_frame(dump_cancel(request_id), self.frame_limit)
+
+    def send_credit(self, request_id: int, items: int) -> bytes:
+        """Return the bytes that let the server send so many more items of a stream that is open."""
+        self._check_may_control()
+        self._inflows[request_id].grant(items)
+        return encode_frame(dump_credit(request_id, items), self.frame_limit)
+
+    def credit(self, request_id: int) -> int:
+        """How many items of this upload may be sent now; 0 once the call has ended."""
+        outflow = self._outflows.get(request_id)
+        return outflow.credit if outflow is not None else 0
+
+    def send_item(self, request_id: int, item: bytes, fds: int = 0) -> bytes:
+        """Return the bytes of the next item of an upload, `item` being JSON.
+
+        Raises LocalProtocolError where there is no credit, FrameTooLarge, after which the upload goes on.
+        """
+        self._check_may_control()
+        outflow = self._outflows[request_id]
+        frame = encode_frame(dump_item(request_id, outflow.next_seq, item, fds), self.frame_limit)
+        outflow.take()
+        return frame
+
+    def send_end(self, request_id: int) -> bytes:
+        """Return the bytes that say that an upload has no more items."""
+        self._check_may_control()
+        return encode_frame(dump_end(request_id), self.frame_limit)
+
+    def abandon(self, request_id: int) -> None:
+        """Give up on a call: its items and its reply, if they come, are discarded (§7.6)."""
+        self._forget(request_id)
+
+    def _check_may_request(self) -> None:
+        if self.state not in REQUESTING:
+            message = f"no request can be sent on a connection that is {self.state.value}"
+            raise LocalProtocolError(message)
+
+    def _check_may_control(self) -> None:
+        if self.state not in RECEIVING:
+            message = f"nothing can be sent on a connection that is {self.state.value}"
+            raise LocalProtocolError(message)
+
+    # --- what comes in -------------------------------------------------------------------------------------------
+
+    def next_event(self) -> ClientEvent[CallT] | None:
+        """Say what the next message is, or None until more bytes come.
+
+        Raises RemoteProtocolError when the server breaks the protocol: close the connection.
+        """
+        while (body := self._next_body()) is not None:
+            fds = self._decoder.take_fds()
+            try:
+                event = self._match(body, fds)
+            except RemoteProtocolError:
+                self._decoder.surplus.extend(fds)
+                self._break()
+                raise
+            if event is not None:
+                return event
+        return PeerClosed() if self._at_eof() else None
+
+    def _match(self, body: bytes, fds: Sequence[int]) -> ClientEvent[CallT] | None:
+        if not fds:
+            peeked = peek_number(body, _REPLY_HEAD)
+            call = self._pending.get(peeked)
+            if call is not None:
+                reply = call.decode(body, ())
+                if reply.id == peeked:
+                    self._forget(peeked)
+                    return ReplyReceived(call, reply)
+        if body.startswith(CONTROL_HEAD):
+            control = self._parse_control(body)
+            if control is not None:
+                return self._controlled(control, body, fds)
+        return self._match_slowly(body, fds)
+
+    def _match_slowly(self, body: bytes, fds: Sequence[int]) -> ClientEvent[CallT] | None:
+        """Match a reply that does not begin as ours do, has a repeated id, or answers nothing that waits."""
+        message = parse_reply(body)
+        if isinstance(message, Notification):
+            control = self._parse_control(body) if message.method in CONTROLS else None
+            if control is not None:
+                return self._controlled(control, body, fds)
+            self._decoder.surplus.extend(fds)
+            return message
+        if message.id is None:
+            raise RemoteProtocolError(_unattributed(message))
+        call = self._pending.get(message.id)
+        if call is not None:
+            reply = call.decode(body, fds)
+            self._forget(message.id)
+            return ReplyReceived(call, reply)
+        self._check_was_ours(message.id)
+        self._decoder.surplus.extend(fds)
+        return None
+
+    def _parse_control(self, body: bytes) -> Control | None:
+        try:
+            return parse_control(body)
+        except ControlRefused as refused:
+            raise RemoteProtocolError(refused.error) from None
+
+    def _controlled(self, control: Control, body: bytes, fds: Sequence[int]) -> ClientEvent[CallT] | None:
+        """What a notification of the protocol does here; nothing, where its call has ended."""
+        if isinstance(control, ItemHead):
+            return self._item(control, body, fds)
+        self._decoder.surplus.extend(fds)
+        if isinstance(control, Credit):
+            return self._credited(control)
+        # A server has nothing to cancel or to end here.
+        return control if isinstance(control, Goaway) else None
+
+    def _item(self, head: ItemHead, body: bytes, fds: Sequence[int]) -> ItemReceived[CallT] | None:
+        inflow, call = self._inflows.get(head.id), self._pending.get(head.id)
+        if inflow is None or call is None:
+            if call is not None:
+                raise RemoteProtocolError(_broken("an item of a call that is no stream"))
+            self._check_was_ours(head.id)
+            self._decoder.surplus.extend(fds)
+            return None
+        inflow.accept(head.seq)
+        return ItemReceived(call, call.decode_item(body, fds, head))
+
+    def _credited(self, control: Credit) -> CreditReceived[CallT] | None:
+        outflow, call = self._outflows.get(control.id), self._pending.get(control.id)
+        if outflow is None or call is None:
+            self._check_was_ours(control.id)
+            return None
+        outflow.add(control.n)
+        return CreditReceived(call, control.n)
+
+    def _check_was_ours(self, request_id: RequestId) -> None:
+        """Raise RemoteProtocolError for an id that no call ever had; others belong to calls that ended."""
+        if not (isinstance(request_id, int) and 0 < request_id <= self._last_id):
+            raise RemoteProtocolError(_broken("a reply to a call that was never made"))
+
+    def _forget(self, request_id: RequestId) -> None:
+        self._pending.pop(request_id, None)
+        if self._inflows:
+            self._inflows.pop(request_id, None)
+        if self._outflows:
+            self._outflows.pop(request_id, None)
+
+
+def _broken(message: str) -> ErrorObject:
+    return ErrorObject(ErrorCode.INVALID_REQUEST, message, {})
+
+
+def _unattributed(failure: Failure) -> ErrorObject:
+    return failure.error._replace(message=f"the server refused a message: {failure.error.message}")

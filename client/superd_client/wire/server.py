@@ -1,0 +1,293 @@
+"""The server's end of a connection, without the connection: calls in flight, their streams, refusals (protocol §7, §14)."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from pydantic_core import PydanticSerializationError
+
+from superd_client.wire.connection import Connection, PeerClosed
+from superd_client.wire.control import (
+    CONTROL_HEAD,
+    CONTROLS,
+    Cancel,
+    ControlRefused,
+    Credit,
+    End,
+    Goaway,
+    ItemHead,
+    dump_credit,
+    dump_goaway,
+    dump_item,
+    parse_control,
+)
+from superd_client.wire.envelope import (
+    MessageRefused,
+    Notification,
+    Request,
+    RequestId,
+    dump_failure,
+    dump_result,
+    parse_call,
+)
+from superd_client.wire.errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
+from superd_client.wire.framing import FrameTooLarge, PacketRefused, encode_frame
+from superd_client.wire.limits import FRAME_SIZE_DEFAULT
+from superd_client.wire.states import REPLYING, State
+from superd_client.wire.streams import Inflow, Outflow
+
+#: Reads a call and owns its descriptors, unless it raises MessageRefused.
+ParseCall: TypeAlias = Callable[[bytes, Sequence[int]], Request | Notification]
+
+#: Reads the item that a head announces, and owns its descriptors. Raises MessageRefused, and owns nothing then.
+ParseItem: TypeAlias = Callable[[bytes, Sequence[int], ItemHead], Any]
+
+
+class Refused(NamedTuple):
+    """Something that is not to be carried out. Answer with `error`, unless `call` is a notification.
+
+    `call` is None where the message could not be read.
+    """
+
+    id: RequestId | None
+    error: ErrorObject
+    call: Request | Notification | None
+
+
+class Item(NamedTuple):
+    """The next item of an upload."""
+
+    id: RequestId
+    value: Any
+
+
+class StreamBroken(NamedTuple):
+    """The peer broke the rules of this stream, or sent what its contract refuses: end the call with `error`."""
+
+    id: RequestId
+    error: ErrorObject
+
+
+ServerEvent: TypeAlias = (
+    Request | Notification | Refused | PeerClosed | Cancel | Credit | Item | End | StreamBroken
+)
+
+#: Characters of the message that fit the smallest frame with the longest id, were all of them escaped (6 bytes each).
+_SPARE_MESSAGE: Final = 64
+
+
+class ServerConnection(Connection):
+    """The server's end. `parse` may know the methods and make models of params; by default they stay JSON data."""
+
+    def __init__(
+        self,
+        *,
+        parse: ParseCall = parse_call,
+        frame_limit: int = FRAME_SIZE_DEFAULT,
+        packets: bool = False,
+    ) -> None:
+        """Begin OPEN, with nothing in flight."""
+        super().__init__(frame_limit, packets=packets)
+        self._parse = parse
+        self._in_flight: set[RequestId] = set()
+        self._outflows: dict[RequestId, Outflow] = {}
+        self._inflows: dict[RequestId, tuple[Inflow, ParseItem]] = {}
+
+    @property
+    def calls_in_flight(self) -> int:
+        """How many requests were handed out and not yet answered."""
+        return len(self._in_flight)
+
+    def is_in_flight(self, request_id: RequestId) -> bool:
+        """Whether this request was handed out and is not yet answered."""
+        return request_id in self._in_flight
+
+    # --- what comes in -------------------------------------------------------------------------------------------
+
+    def next_event(self) -> ServerEvent | None:
+        """Say what the next message is, or None until more bytes come.
+
+        Raises RemoteProtocolError when framing is lost: send its error with id None, then close.
+        """
+        while True:
+            try:
+                body = self._next_body()
+            except PacketRefused as refused:
+                return Refused(None, refused.error, None)
+            if body is None:
+                return PeerClosed() if self._at_eof() else None
+            event = self._read(body, self._decoder.take_fds())
+            if event is not None:
+                return event
+
+    def _read(self, body: bytes, fds: Sequence[int]) -> ServerEvent | None:
+        """The event of one body; None for what has no effect."""
+        try:
+            if body.startswith(CONTROL_HEAD):
+                control = parse_control(body)
+                if control is not None:
+                    return self._controlled(control, body, fds)
+            call = self._parse(body, fds)
+            if isinstance(call, Notification) and call.method in CONTROLS:
+                control = parse_control(body)
+                if control is not None:
+                    # Written unlike ours: `parse` kept the descriptors in `received`, or closed them.
+                    return self._controlled(control, body, ())
+        except ControlRefused as refused:
+            self._decoder.surplus.extend(fds)
+            return self._control_refused(refused)
+        except MessageRefused as refused:
+            self._decoder.surplus.extend(fds)
+            return Refused(refused.id, refused.error, None)
+        return self._admit(call)
+
+    def _admit(self, call: Request | Notification) -> Request | Notification | Refused:
+        request_id = call.id if isinstance(call, Request) else None
+        if request_id in self._in_flight:
+            error = ErrorObject(ErrorCode.INVALID_REQUEST, "this id is in flight already", {})
+            return Refused(request_id, error, call)
+        if self.state is State.DRAINING:
+            error = ErrorObject(
+                ErrorCode.UNAVAILABLE, "the server is stopping; the call was not carried out", {}
+            )
+            return Refused(request_id, error, call)
+        if request_id is not None:
+            self._in_flight.add(request_id)
+        return call
+
+    def _controlled(
+        self, control: Cancel | Credit | End | ItemHead | Goaway, body: bytes, fds: Sequence[int]
+    ) -> ServerEvent | None:
+        """What a notification of the protocol does here; nothing, where its call has ended or never was."""
+        if isinstance(control, ItemHead):
+            return self._item(control, body, fds)
+        self._decoder.surplus.extend(fds)
+        if isinstance(control, Goaway) or control.id not in self._in_flight:
+            return None
+        if isinstance(control, Credit):
+            return self._credited(control)
+        if isinstance(control, End):
+            return self._ended(control)
+        return control
+
+    def _credited(self, control: Credit) -> Credit | StreamBroken | None:
+        outflow = self._outflows.get(control.id)
+        if outflow is None:
+            return None
+        try:
+            outflow.add(control.n)
+        except RemoteProtocolError as broken:
+            return StreamBroken(control.id, broken.error)
+        return control
+
+    def _ended(self, control: End) -> End | StreamBroken | None:
+        inflow, _ = self._inflows.get(control.id, (None, None))
+        if inflow is None:
+            return None
+        try:
+            inflow.end()
+        except RemoteProtocolError as broken:
+            return StreamBroken(control.id, broken.error)
+        return control
+
+    def _item(self, head: ItemHead, body: bytes, fds: Sequence[int]) -> Item | StreamBroken | None:
+        inflow, parse = self._inflows.get(head.id, (None, None))
+        if inflow is None or parse is None:
+            self._decoder.surplus.extend(fds)
+            return None
+        try:
+            inflow.accept(head.seq)
+            return Item(head.id, parse(body, fds, head))
+        except RemoteProtocolError as broken:
+            self._decoder.surplus.extend(fds)
+            return StreamBroken(head.id, broken.error)
+
+    def _control_refused(self, refused: ControlRefused) -> StreamBroken | Refused:
+        if refused.id is not None and refused.id in self._in_flight:
+            return StreamBroken(refused.id, refused.error)
+        error = refused.error._replace(code=ErrorCode.INVALID_REQUEST)
+        return Refused(None, error, None)
+
+    # --- what goes out -------------------------------------------------------------------------------------------
+
+    def open_outflow(self, request_id: RequestId, credit: int) -> None:
+        """The call is a stream: items may be sent within `credit`, and what `rpc.credit` adds."""
+        self._outflows[request_id] = Outflow(credit)
+
+    def open_inflow(self, request_id: RequestId, credit: int, parse: ParseItem) -> bytes:
+        """The call is an upload: let the peer send `credit` items; return the bytes to write."""
+        self._inflows[request_id] = (Inflow(credit), parse)
+        return encode_frame(dump_credit(request_id, credit), self.frame_limit)
+
+    def send_credit(self, request_id: RequestId, items: int) -> bytes:
+        """Let the peer send so many more items of an upload that is open; return the bytes to write."""
+        self._check_may_reply(request_id)
+        self._inflows[request_id][0].grant(items)
+        return encode_frame(dump_credit(request_id, items), self.frame_limit)
+
+    def credit(self, request_id: RequestId) -> int:
+        """How many items of this stream may be sent now; 0 once the call is answered."""
+        outflow = self._outflows.get(request_id)
+        return outflow.credit if outflow is not None else 0
+
+    def send_item(self, request_id: RequestId, item: bytes, fds: int = 0) -> bytes:
+        """Send the next item of a stream, `item` being JSON; return the bytes to write.
+
+        Raises LocalProtocolError where there is no credit, FrameTooLarge, after which the stream goes on.
+        """
+        self._check_may_reply(request_id)
+        outflow = self._outflows[request_id]
+        frame = encode_frame(dump_item(request_id, outflow.next_seq, item, fds), self.frame_limit)
+        outflow.take()
+        return frame
+
+    def send_goaway(self) -> bytes:
+        """Say that this server is going to stop; return the bytes to write."""
+        return encode_frame(dump_goaway(), self.frame_limit)
+
+    def send_result(self, request_id: RequestId, value: bytes, fds: int = 0) -> bytes:
+        """Answer a call that is in flight with `value`, which is JSON; return the bytes to write.
+
+        Raises FrameTooLarge, after which the call is still in flight: answer it with a failure.
+        """
+        self._check_may_reply(request_id)
+        frame = encode_frame(dump_result(request_id, value, fds), self.frame_limit)
+        self._end(request_id)
+        return frame
+
+    def send_failure(self, request_id: RequestId, error: ErrorObject) -> bytes:
+        """Answer a call that is in flight with `error`; return the bytes to write."""
+        self._check_may_reply(request_id)
+        self._end(request_id)
+        return self._frame_failure(request_id, error)
+
+    def send_refusal(self, request_id: RequestId | None, error: ErrorObject) -> bytes:
+        """Answer a message that was never in flight, or lost framing; return the bytes to write."""
+        if self.state is State.CLOSED:
+            message = "the connection is closed"
+            raise LocalProtocolError(message)
+        return self._frame_failure(request_id, error)
+
+    def _end(self, request_id: RequestId) -> None:
+        self._in_flight.discard(request_id)
+        if self._outflows:
+            self._outflows.pop(request_id, None)
+        if self._inflows:
+            self._inflows.pop(request_id, None)
+
+    def _check_may_reply(self, request_id: RequestId) -> None:
+        if self.state not in REPLYING:
+            message = f"no reply can be sent on a connection that is {self.state.value}"
+            raise LocalProtocolError(message)
+        if request_id not in self._in_flight:
+            message = f"no call with id {request_id!r} is in flight"
+            raise LocalProtocolError(message)
+
+    def _frame_failure(self, request_id: RequestId | None, error: ErrorObject) -> bytes:
+        try:
+            return encode_frame(dump_failure(request_id, error), self.frame_limit)
+        except (FrameTooLarge, PydanticSerializationError):
+            call_id = error.data.get("call_id")
+            data = {} if call_id is None else {"call_id": call_id}
+            message = error.message[:_SPARE_MESSAGE].encode("utf-8", "replace").decode()
+            spare = ErrorObject(error.code, message, data)
+            return encode_frame(dump_failure(request_id, spare), self.frame_limit)
