@@ -1,7 +1,9 @@
 """Addresses of sockets, as text and as the kernel takes them (protocol §9)."""
 
 import os
+import socket
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 from typing_extensions import override
@@ -16,7 +18,26 @@ ADDRESS_VARIABLE: Final = "SUPERD_SOCKET"
 #: (unix(7)).
 ADDRESS_MAX: Final = 107
 
-_SCHEME: Final = "unix:"
+
+class SocketKind(Enum):
+    """How a socket carries messages; the value is what socket(2) takes as its type."""
+
+    STREAM = socket.SOCK_STREAM
+    SEQPACKET = socket.SOCK_SEQPACKET
+    DATAGRAM = socket.SOCK_DGRAM
+
+    @property
+    def scheme(self) -> str:
+        """What an address of this kind begins with, without the colon."""
+        return _SCHEMES[self]
+
+
+_SCHEMES: Final = {
+    SocketKind.STREAM: "unix",
+    SocketKind.SEQPACKET: "unix-seqpacket",
+    SocketKind.DATAGRAM: "unix-dgram",
+}
+_KINDS: Final = {scheme: kind for kind, scheme in _SCHEMES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +46,7 @@ class Address:
 
     path: str | None = None
     abstract: str | None = None
+    kind: SocketKind = SocketKind.STREAM
 
     @property
     def sockaddr(self) -> bytes:
@@ -36,22 +58,23 @@ class Address:
     @override
     def __str__(self) -> str:
         """The text that `parse_address` reads."""
-        return f"{_SCHEME}{self.path}" if self.path is not None else f"{_SCHEME}@{self.abstract}"
+        return f"{self.kind.scheme}:{self.path if self.path is not None else f'@{self.abstract}'}"
 
 
 def parse_address(text: str) -> Address:
     """Read an address; raises ValueError that says what was expected."""
-    if not text.startswith(_SCHEME):
-        raise _refusal(text, "it begins with unix:")
-    rest = text.removeprefix(_SCHEME)
+    scheme, colon, rest = text.partition(":")
+    kind = _KINDS.get(scheme)
+    if kind is None or not colon:
+        raise _refusal(text, "it begins with unix:, unix-seqpacket: or unix-dgram:")
     if rest.startswith("@"):
         name = rest.removeprefix("@")
         _check_bytes(text, name)
-        return Address(abstract=name)
+        return Address(abstract=name, kind=kind)
     if not rest.startswith("/"):
         raise _refusal(text, "a path is absolute, and an abstract name begins with @")
     _check_bytes(text, rest)
-    return Address(path=rest)
+    return Address(path=rest, kind=kind)
 
 
 def default_address() -> Address:

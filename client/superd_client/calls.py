@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from superd_client.address import Address, default_address, parse_address
+from superd_client.address import Address, SocketKind, default_address, parse_address
 from superd_client.contract import Method, UntypedMethod
 from superd_client.errors import (
     CallTimeout,
@@ -136,8 +136,13 @@ class Call(ABC):
 def check_address(address: str | Address | None) -> Address:
     """The address that a client was given, read; raises ValueError."""
     if address is None:
-        return default_address()
-    return parse_address(address) if isinstance(address, str) else address
+        address = default_address()
+    elif isinstance(address, str):
+        address = parse_address(address)
+    if address.kind is SocketKind.DATAGRAM:
+        message = f"{str(address)!r} is of a datagram socket, which has no connections: a client needs one"
+        raise ValueError(message)
+    return address
 
 
 def check_timeout(seconds: float) -> float:

@@ -33,7 +33,7 @@ _HINTS: Final = {
     errno.ECONNREFUSED: "nothing listens at {}: is superd.socket running?",
     errno.EACCES: "permission denied at {}: is this user in the socket's group?",
     errno.EPERM: "permission denied at {}: does a security policy forbid it?",
-    errno.EPROTOTYPE: "{} is not a stream socket",
+    errno.EPROTOTYPE: "at {} is a socket of another type: is it unix:, unix-seqpacket: or unix-dgram:?",
 }
 
 
@@ -92,9 +92,8 @@ def connect(address: Address) -> Channel | None:
     A full backlog gives EAGAIN and nothing that could be polled: pause for the next of `backoff_delays`, and try
     again.
     """
-    connecting = socket.socket(
-        socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-    )
+    kind = address.kind.value | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    connecting = socket.socket(socket.AF_UNIX, kind)
     try:
         connecting.connect(address.sockaddr)
         return Channel(connecting)

@@ -25,7 +25,7 @@ from superd.report import Reporter, StatusLine
 from superd.sd.activation import ActivationError
 from superd.sd.notify import Notifier
 from superd.sd.watchdog import Watchdog
-from superd.server import Server
+from superd.server import SERVED_KINDS, Server
 from superd.service import Service
 from superd.services.discover import discover_service
 from superd.services.echo import echo_service
@@ -33,7 +33,7 @@ from superd.services.status import status_service
 from superd.session import SessionLimits
 from superd.settings import Settings
 from superd.stats import Stats
-from superd_client.address import parse_address
+from superd_client.address import SocketKind, parse_address
 from superd_client.parser import CallParser
 
 #: Seconds for worker threads that have nothing to do to end, where the drain took all its time.
@@ -103,7 +103,7 @@ def find_faults(settings: Settings) -> list[str]:
     faults: list[str] = []
     for address in settings.listen:
         try:
-            parse_address(address)
+            _check_served(address, parse_address(address).kind)
         except ValueError as error:
             faults.append(str(error))
     reporter = Reporter(
@@ -121,7 +121,10 @@ def open_listeners(settings: Settings) -> list[Listener]:
     listeners: list[Listener] = []
     try:
         listeners += activated_listeners()
+        for listener in listeners:
+            _check_served(listener.address, listener.kind)
         for address in settings.listen:
+            _check_served(address, parse_address(address).kind)
             listeners.append(bind_listener(address, settings.socket_mode))
     except (ActivationError, ListenError, ValueError) as error:
         for listener in listeners:
@@ -132,6 +135,12 @@ def open_listeners(settings: Settings) -> list[Listener]:
         message = "nothing to listen on: start superd by its socket unit, or use --listen ADDRESS"
         raise StartError(message, ExitStatus.CONFIG)
     return listeners
+
+
+def _check_served(address: str, kind: SocketKind) -> None:
+    if kind not in SERVED_KINDS:
+        message = f"cannot serve {address}: this version serves no {kind.name.lower()} sockets"
+        raise ValueError(message)
 
 
 class Daemon:

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from superd.sd.activation import listen_sockets
-from superd_client.address import Address, parse_address
+from superd.sd.activation import ActivatedSocket, listen_sockets
+from superd_client.address import Address, SocketKind, parse_address
 
 #: Connections that may wait to be accepted. The kernel cuts it to net.core.somaxconn (4096 by default).
 BACKLOG: Final = 4096
@@ -42,12 +42,13 @@ class Listener(NamedTuple):
     address: str
     name: str | None
     activated: bool
+    kind: SocketKind = SocketKind.STREAM
     inode: tuple[int, int] | None = None
 
     def close(self) -> None:
         """Remove the socket's file if we made it and it is still ours; close the socket."""
         if self.inode is not None and self.sock.fileno() != -1:
-            path = Path(self.address.removeprefix("unix:"))
+            path = Path(self.address.partition(":")[2])
             # Before the socket is closed: until then nobody takes it for stale, and its inode number is not reused.
             with contextlib.suppress(OSError), _locked(path.parent):
                 if _inode(path) == self.inode:
@@ -57,20 +58,25 @@ class Listener(NamedTuple):
 
 def activated_listeners() -> list[Listener]:
     """The sockets that systemd passes to this process; raises ActivationError."""
-    return [
-        Listener(each.socket, f"unix:{_show(each.socket.getsockname())}", each.name, activated=True)
-        for each in listen_sockets()
-    ]
+    return [_activated(each) for each in listen_sockets()]
+
+
+def _activated(passed: ActivatedSocket) -> Listener:
+    sock, kind = passed.socket, SocketKind(passed.socket.type)
+    if kind is SocketKind.DATAGRAM:
+        _pass_credentials(sock)
+    address = f"{kind.scheme}:{_show(sock.getsockname())}"
+    return Listener(sock, address, passed.name, activated=True, kind=kind)
 
 
 def bind_listener(text: str, mode: int) -> Listener:
-    """Listen on an address; a socket file gets `mode` before anyone can connect.
+    """Listen on an address; a socket file gets `mode` before anyone can connect or send.
 
     Raises ValueError for what is no address, ListenError where it cannot be listened on.
     """
     address = parse_address(text)
     try:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock = socket.socket(socket.AF_UNIX, address.kind.value)
         try:
             inode = _bind(sock, address, mode)
         except BaseException:
@@ -79,13 +85,15 @@ def bind_listener(text: str, mode: int) -> Listener:
     except OSError as error:
         message = f"cannot listen on {text}: {error.strerror or error}"
         raise ListenError(message) from error
-    return Listener(sock, text, None, activated=False, inode=inode)
+    return Listener(sock, text, None, activated=False, kind=address.kind, inode=inode)
 
 
 def _bind(sock: socket.socket, address: Address, mode: int) -> tuple[int, int] | None:
+    if address.kind is SocketKind.DATAGRAM:
+        _pass_credentials(sock)  # before it has an address: no datagram may come without them
     if address.path is None:
         sock.bind(address.sockaddr)
-        sock.listen(BACKLOG)
+        _listen(sock, address.kind)
         return None
     path = Path(address.path)
     with _locked(path.parent):
@@ -96,8 +104,18 @@ def _bind(sock: socket.socket, address: Address, mode: int) -> tuple[int, int] |
         finally:
             os.umask(previous)
         inode = _inode(path)
-        sock.listen(BACKLOG)
+        _listen(sock, address.kind)
     return inode
+
+
+def _listen(sock: socket.socket, kind: SocketKind) -> None:
+    if kind is not SocketKind.DATAGRAM:
+        sock.listen(BACKLOG)
+
+
+def _pass_credentials(sock: socket.socket) -> None:
+    """Have the kernel say of each datagram whose it is (SCM_CREDENTIALS, unix(7))."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
 
 
 @contextlib.contextmanager
@@ -132,11 +150,12 @@ def _remove_stale(path: Path) -> None:
         return
     if not stat.S_ISSOCK(kind):
         raise OSError(errno.EEXIST, "there is something that is not a socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    # A datagram socket asks without connecting to a listener, of whatever type it is: that gives EPROTOTYPE, and
+    # another datagram socket 0 or EPERM. ECONNREFUSED alone says that no socket is bound to this file any more.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         probe.setblocking(False)
         outcome = probe.connect_ex(str(path))
     if outcome != errno.ECONNREFUSED:
-        # 0, EAGAIN (a full backlog) and EPROTOTYPE (a datagram socket) all mean that it is in use.
         raise OSError(errno.EADDRINUSE, "another process listens there")
     path.unlink()
 

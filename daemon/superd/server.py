@@ -13,8 +13,12 @@ from superd.peer import Caller
 from superd.session import Session, SessionLimits
 from superd.stats import Stats
 from superd.transport import HangupWatch, StreamTransport
+from superd_client.address import SocketKind
 from superd_client.wire.errors import ErrorCode, ErrorObject
 from superd_client.wire.server import ParseCall, ServerConnection
+
+#: The kinds of sockets that a server can serve: those that accept connections.
+SERVED_KINDS: Final = frozenset({SocketKind.STREAM})
 
 #: Connections accepted before the loop gets a turn: a flood of connects must not starve the peers that are served.
 _ACCEPTS_PER_TURN: Final = 32

@@ -1,6 +1,6 @@
 import pytest
 
-from superd_client.address import ADDRESS_MAX, Address, default_address, parse_address
+from superd_client.address import ADDRESS_MAX, Address, SocketKind, default_address, parse_address
 
 
 def test_a_path() -> None:
@@ -17,6 +17,22 @@ def test_an_abstract_name() -> None:
     assert str(address) == "unix:@super d"
 
 
+@pytest.mark.parametrize(
+    ("scheme", "kind"),
+    [
+        ("unix", SocketKind.STREAM),
+        ("unix-seqpacket", SocketKind.SEQPACKET),
+        ("unix-dgram", SocketKind.DATAGRAM),
+    ],
+)
+def test_the_scheme_says_the_type_of_the_socket(scheme: str, kind: SocketKind) -> None:
+    assert kind.scheme == scheme
+    assert parse_address(f"{scheme}:/a:b") == Address(path="/a:b", kind=kind)
+    assert parse_address(f"{scheme}:@a") == Address(abstract="a", kind=kind)
+    assert str(parse_address(f"{scheme}:/a:b")) == f"{scheme}:/a:b"
+    assert str(parse_address(f"{scheme}:@a")) == f"{scheme}:@a"
+
+
 def test_characters_are_counted_as_bytes() -> None:
     assert parse_address("unix:/" + "é" * 53).sockaddr == b"/" + "é".encode() * 53
     with pytest.raises(ValueError, match="109"):
@@ -24,9 +40,9 @@ def test_characters_are_counted_as_bytes() -> None:
 
 
 @pytest.mark.parametrize("length", [ADDRESS_MAX - 1, ADDRESS_MAX])
-@pytest.mark.parametrize("head", ["unix:/", "unix:@"])
+@pytest.mark.parametrize("head", ["unix:/", "unix:@", "unix-seqpacket:/", "unix-dgram:@"])
 def test_the_longest_address(head: str, length: int) -> None:
-    name = "x" * (length - (head == "unix:/"))
+    name = "x" * (length - head.endswith("/"))
     assert str(parse_address(head + name)) == head + name
 
 
@@ -38,6 +54,11 @@ def test_the_longest_address(head: str, length: int) -> None:
         ("tcp:1.2.3.4", "begins with unix:"),
         ("unix:run/superd.sock", "a path is absolute"),
         ("unix:", "a path is absolute"),
+        ("unix", "begins with unix:"),
+        ("unix-raw:/a", "begins with unix:, unix-seqpacket: or unix-dgram:"),
+        ("Unix:/a", "begins with unix:"),
+        ("unix-seqpacket:a", "a path is absolute"),
+        ("unix-dgram:/" + "x" * 107, "1 to 107 bytes, not 108"),
         ("unix:@", "1 to 107 bytes, not 0"),
         ("unix:/" + "x" * 107, "1 to 107 bytes, not 108"),
         ("unix:@" + "x" * 108, "1 to 107 bytes, not 108"),

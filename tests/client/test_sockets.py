@@ -84,7 +84,10 @@ def test_the_pauses_grow_to_a_bound() -> None:
         (errno.ECONNREFUSED, "nothing listens at unix:/s: is superd.socket running?"),
         (errno.EACCES, "permission denied at unix:/s: is this user in the socket's group?"),
         (errno.EPERM, "permission denied at unix:/s: does a security policy forbid it?"),
-        (errno.EPROTOTYPE, "unix:/s is not a stream socket"),
+        (
+            errno.EPROTOTYPE,
+            "at unix:/s is a socket of another type: is it unix:, unix-seqpacket: or unix-dgram:?",
+        ),
         (errno.EMFILE, "cannot connect to unix:/s: Too many open files"),
     ],
 )

@@ -5,19 +5,25 @@ import multiprocessing
 import os
 import socket
 import stat
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Final
 
 import pytest
 from typing_extensions import override
 
 from superd import listeners
-from superd.listeners import ListenError, bind_listener
+from superd.listeners import ListenError, activated_listeners, bind_listener
+from superd.sd.activation import ActivatedSocket
+from superd_client.address import SocketKind
 from tests.daemon.process import Superd
 from tests.daemon.raw import RawClient, echo
+
+DATAGRAM: Final = (socket.AF_UNIX, socket.SOCK_DGRAM)
 
 
 @contextmanager
@@ -30,12 +36,20 @@ def umask(mask: int) -> Iterator[None]:
         os.umask(before)
 
 
+@pytest.fixture(params=SocketKind, ids=lambda kind: kind.scheme)
+def kind(request: pytest.FixtureRequest) -> SocketKind:
+    found: SocketKind = request.param
+    return found
+
+
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o777])
 @pytest.mark.parametrize("mode", [0o600, 0o660, 0o666, 0o777])
-def test_the_mode_is_what_was_asked_for_whatever_the_umask(tmp_path: Path, mask: int, mode: int) -> None:
+def test_the_mode_is_what_was_asked_for_whatever_the_umask(
+    tmp_path: Path, mask: int, mode: int, kind: SocketKind
+) -> None:
     path = tmp_path / "s"
     with umask(mask):
-        listener = bind_listener(f"unix:{path}", mode)
+        listener = bind_listener(f"{kind.scheme}:{path}", mode)
     assert stat.S_IMODE(path.stat().st_mode) == mode
     listener.close()
     assert not path.exists()
@@ -75,28 +89,58 @@ def test_the_sockets_are_not_inherited(tmp_path: Path) -> None:
     listener.close()
 
 
-def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "s"
-    with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(path))
-    before = path.stat().st_ctime_ns
-    listener = bind_listener(f"unix:{path}", 0o600)
-    assert path.stat().st_ctime_ns != before
-    RawClient(str(path)).vanish()
+def test_a_listener_is_of_the_kind_that_its_address_says(tmp_path: Path, kind: SocketKind) -> None:
+    listener = bind_listener(f"{kind.scheme}:{tmp_path / 's'}", 0o600)
+    assert (listener.kind, listener.sock.type) == (kind, kind.value)
+    with socket.socket(socket.AF_UNIX, kind.value) as client:
+        client.connect(str(tmp_path / "s"))
+        client.send(b"hello")
+    if kind is SocketKind.DATAGRAM:
+        data, ((_, item, credentials),), _, _ = listener.sock.recvmsg(10, socket.CMSG_SPACE(12))
+        assert (data, item) == (b"hello", socket.SCM_CREDENTIALS)
+        assert struct.unpack("=iII", credentials) == (os.getpid(), os.geteuid(), os.getegid())
     listener.close()
 
 
-@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_SEQPACKET, socket.SOCK_DGRAM])
-def test_a_live_socket_is_refused(tmp_path: Path, kind: socket.SocketKind) -> None:
+@pytest.mark.parametrize("dead_kind", SocketKind)
+def test_a_stale_socket_is_replaced(tmp_path: Path, kind: SocketKind, dead_kind: SocketKind) -> None:
     path = tmp_path / "s"
-    with socket.socket(socket.AF_UNIX, kind) as live:
+    with socket.socket(socket.AF_UNIX, dead_kind.value) as dead:
+        dead.bind(str(path))
+    before = path.stat().st_ctime_ns
+    listener = bind_listener(f"{kind.scheme}:{path}", 0o600)
+    assert path.stat().st_ctime_ns != before
+    with socket.socket(socket.AF_UNIX, kind.value) as client:
+        client.connect(str(path))
+    listener.close()
+
+
+@pytest.mark.parametrize("live_kind", SocketKind)
+def test_a_live_socket_is_refused(tmp_path: Path, kind: SocketKind, live_kind: SocketKind) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX, live_kind.value) as live:
         live.bind(str(path))
-        if kind != socket.SOCK_DGRAM:
+        if live_kind is not SocketKind.DATAGRAM:
             live.listen()
         inode = path.stat().st_ino
         with pytest.raises(ListenError, match="another process listens there"):
-            bind_listener(f"unix:{path}", 0o600)
+            bind_listener(f"{kind.scheme}:{path}", 0o600)
         assert path.stat().st_ino == inode
+        if live_kind is not SocketKind.DATAGRAM:
+            live.setblocking(False)
+            with pytest.raises(BlockingIOError):  # nobody connected to it, to find out
+                live.accept()
+
+
+def test_a_datagram_socket_that_talks_to_another_peer_is_live(tmp_path: Path) -> None:
+    """To ask it gives EPERM: it takes nothing from a third party."""
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as live, socket.socket(*DATAGRAM) as peer:
+        live.bind(str(path))
+        peer.bind(str(tmp_path / "peer"))
+        live.connect(str(tmp_path / "peer"))
+        with pytest.raises(ListenError, match="another process listens there"):
+            bind_listener(f"unix-dgram:{path}", 0o600)
 
 
 def test_a_live_socket_with_a_full_backlog_is_refused(tmp_path: Path) -> None:
@@ -187,15 +231,43 @@ def locked(directory: Path) -> Iterator[None]:
     os.close(fd)
 
 
-def test_an_abstract_name() -> None:
+def test_an_abstract_name(kind: SocketKind) -> None:
     name = f"superd-test-{os.getpid()}"
-    listener = bind_listener(f"unix:@{name}", 0o600)
-    RawClient(f"\0{name}").vanish()
+    address = f"{kind.scheme}:@{name}"
+    listener = bind_listener(address, 0o600)
+    assert (listener.address, listener.kind) == (address, kind)
+    with socket.socket(socket.AF_UNIX, kind.value) as client:
+        client.connect(f"\0{name}")
     with pytest.raises(ListenError, match="Address already in use"):
-        bind_listener(f"unix:@{name}", 0o600)
+        bind_listener(address, 0o600)
     listener.close()
-    with pytest.raises(ConnectionRefusedError):
-        RawClient(f"\0{name}")
+    with socket.socket(socket.AF_UNIX, kind.value) as client, pytest.raises(ConnectionRefusedError):
+        client.connect(f"\0{name}")
+
+
+def test_one_abstract_name_serves_each_kind_once() -> None:
+    name = f"superd-test-{os.getpid()}"
+    bound = [bind_listener(f"{kind.scheme}:@{name}", 0o600) for kind in SocketKind]
+    for listener in bound:
+        listener.close()
+
+
+def test_what_systemd_passes_has_an_address_of_its_kind(
+    tmp_path: Path, kind: SocketKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound = bind_listener(f"{kind.scheme}:{tmp_path / 's'}", 0o600)
+    passed = [ActivatedSocket("one", bound.sock)]
+    monkeypatch.setattr(listeners, "listen_sockets", lambda: passed)
+    (listener,) = activated_listeners()
+    assert (listener.address, listener.name, listener.activated, listener.kind) == (
+        f"{kind.scheme}:{tmp_path / 's'}",
+        "one",
+        True,
+        kind,
+    )
+    assert listener.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED) == (kind is SocketKind.DATAGRAM)
+    listener.close()
+    assert (tmp_path / "s").exists()
 
 
 def contend(address: str, go: Event, leave: Event, verdicts: "Queue[bool]") -> None:

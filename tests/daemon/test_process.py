@@ -216,6 +216,10 @@ def test_check_takes_what_is_right(tmp_path: Path) -> None:
     ("argument", "text"),
     [
         ("--listen=/run/s", "'/run/s' is not an address"),
+        (
+            "--listen=unix-dgram:/run/s",
+            "cannot serve unix-dgram:/run/s: this version serves no datagram sockets",
+        ),
         ("--service=no.such.module:x", "no.such.module:x cannot be loaded: ModuleNotFoundError"),
         (SAMPLE + "nobody", "tests.daemon.sample:nobody cannot be loaded: AttributeError"),
         (SAMPLE + "text", "tests.daemon.sample:text is a str, not a superd.service.Service"),

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from superd_client.address import Address, parse_address
+from superd_client.address import Address, SocketKind, parse_address
 from superd_client.errors import remote_error
 from superd_client.wire import limits
 from superd_client.wire.envelope import (
@@ -319,5 +319,6 @@ def test_an_address(vector: Vector) -> None:
         with pytest.raises(ValueError, match="unix:"):
             parse_address(text)
         return
-    ((kind, name),) = expect.items()
-    assert parse_address(text) == Address(**{kind: vector.data(name).decode()})
+    kind = SocketKind[expect["socket"].upper()]
+    ((member, name),) = ((key, value) for key, value in expect.items() if key != "socket")
+    assert parse_address(text) == Address(**{member: vector.data(name).decode()}, kind=kind)

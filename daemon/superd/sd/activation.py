@@ -12,10 +12,12 @@ except ImportError:
     listen_fds_with_names = None
 
 _VARIABLES: Final = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
-_DIRECTIVES: Final = {
-    socket.SOCK_STREAM: "ListenStream=",
-    socket.SOCK_DGRAM: "ListenDatagram=",
-    socket.SOCK_SEQPACKET: "ListenSequentialPacket=",
+
+#: The types that a socket unit can pass, and what they are called in a sentence.
+_TYPES: Final = {
+    socket.SOCK_STREAM: "stream",
+    socket.SOCK_SEQPACKET: "seqpacket",
+    socket.SOCK_DGRAM: "datagram",
 }
 
 
@@ -25,7 +27,7 @@ class ActivationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ActivatedSocket:
-    """A listening AF_UNIX stream socket, and its FileDescriptorName=."""
+    """An AF_UNIX socket to serve, and its FileDescriptorName=. It listens, unless it is a datagram socket."""
 
     name: str
     socket: socket.socket
@@ -35,8 +37,8 @@ def listen_sockets() -> list[ActivatedSocket]:
     """The sockets that systemd passed to this process, close-on-exec and non-blocking; the caller owns them.
 
     None where LISTEN_PID is another process. The variables are removed from the environment in any case, so a
-    child never takes the descriptors for its own. Raises ActivationError if one of them is not a listening
-    AF_UNIX stream socket; then all are closed: they were given to this process, and systemd keeps its own.
+    child never takes the descriptors for its own. Raises ActivationError if one of them is neither a listening
+    AF_UNIX stream or seqpacket socket nor an AF_UNIX datagram socket; then all are closed: they were given to this process, and systemd keeps its own.
     """
     accepted: list[ActivatedSocket] = []
     faults: list[str] = []
@@ -88,15 +90,13 @@ def _find_fault(candidate: socket.socket) -> str | None:
     """Why this socket cannot be served, or None."""
     if candidate.family != socket.AF_UNIX:
         return f"a socket of the family {_name(candidate.family)}: superd listens on AF_UNIX sockets only"
-    kind = socket.SocketKind(candidate.type)
-    if kind != socket.SOCK_STREAM:
-        directive = _DIRECTIVES.get(kind, "another directive")
-        return (
-            f"a socket of the type {kind.name} ({directive}): this version serves stream sockets (ListenStream=) "
-            "only, neither seqpacket nor datagram ones"
-        )
-    if not candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        return "a stream socket that does not listen: set Accept=no in its .socket unit"
+    kind = _TYPES.get(socket.SocketKind(candidate.type))
+    if kind is None:  # AF_UNIX has no other: the kernel makes a datagram socket of SOCK_RAW
+        return f"a socket of the type {candidate.type}: superd serves stream, seqpacket and datagram sockets"
+    if candidate.type != socket.SOCK_DGRAM and not candidate.getsockopt(
+        socket.SOL_SOCKET, socket.SO_ACCEPTCONN
+    ):
+        return f"a {kind} socket that does not listen: set Accept=no in its .socket unit"
     return None
 
 
