@@ -17,6 +17,7 @@ from superd_client.errors import (
     ConnectionLost,
     InvalidResult,
     MessageTooLarge,
+    NotSent,
     SuperdError,
     unwrap,
 )
@@ -127,6 +128,12 @@ class Call(ABC):
     def too_large(self, reason: str) -> MessageTooLarge:
         """The exception for a frame that one of the two sides does not admit."""
         return MessageTooLarge(reason, method=self.method.name, call_id=self.call_id)
+
+    def unsendable(self, reason: str, cause: OSError) -> NotSent:
+        """The exception for a frame that the kernel did not take, on a connection that goes on."""
+        error = NotSent(reason, method=self.method.name, call_id=self.call_id)
+        error.__cause__ = cause
+        return error
 
     def refused_by_kernel(self, address: Address, error: OSError) -> ConnectFailed:
         """The exception for a connect that failed."""

@@ -6,12 +6,14 @@ when the kernel takes something, and hears of the end of each call by `Call.reso
 
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Iterable
 from itertools import islice
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
+from superd_client.ancillary import HANGUPS, Attachment, close_all
 from superd_client.calls import Call
 from superd_client.errors import SuperdError
-from superd_client.sockets import GATHER_MAX, Channel
+from superd_client.sockets import Channel
 from superd_client.wire.client import ClientConnection, ReplyReceived
 from superd_client.wire.connection import PeerClosed
 from superd_client.wire.errors import ErrorCode, RemoteProtocolError
@@ -21,7 +23,11 @@ from superd_client.wire.limits import HEADER_SIZE
 CallT = TypeVar("CallT", bound=Call)
 
 #: Reads that look for replies after a write found the server gone: more than a socket's buffer holds.
-LAST_READS_MAX: Final = 256
+LAST_READS_MAX: Final = 1024
+
+
+#: A frame that waits, or what is left of it; its call; its descriptors until they are sent with its first byte.
+_Outgoing: TypeAlias = tuple[CallT, bytes | memoryview, Attachment | None]
 
 
 class Link(ABC, Generic[CallT]):
@@ -38,8 +44,9 @@ class Link(ABC, Generic[CallT]):
         self.hung_up = False
         #: Set while the parts below change: set afterwards, it says that an interrupt has left them half changed.
         self._midway = False
-        self._wire: Final = ClientConnection[CallT](frame_limit=frame_limit)
-        self._outgoing: deque[tuple[CallT, bytes | memoryview]] = deque()
+        self._wire: Final = ClientConnection[CallT](frame_limit=frame_limit, packets=channel.packets)
+        self._wire.send_limit = min(frame_limit, channel.frame_max)
+        self._outgoing: deque[_Outgoing[CallT]] = deque()
         self._calls: Final[set[CallT]] = set()
 
     @property
@@ -51,31 +58,32 @@ class Link(ABC, Generic[CallT]):
         """Whether calls can begin here. A link that an interrupt (KeyboardInterrupt) left half changed is lost."""
         return self._is_alive() and not self.retired
 
-    def begin(self, call: CallT, params: bytes) -> None:
-        """Queue the frame of `call`; raises MessageTooLarge."""
+    def begin(self, call: CallT, params: bytes, carried: Attachment | None = None) -> None:
+        """Queue the frame of `call`, with descriptors that are closed in any case; raises MessageTooLarge."""
         self._midway = True
+        fds = len(carried.fds) if carried is not None else 0
         try:
-            call.request_id, frame = self._wire.send_request(call.method.name, params, call, call.call_id)
+            call.request_id, frame = self._wire.send_request(
+                call.method.name, params, call, call.call_id, fds=fds
+            )
         except FrameTooLarge as error:
             self._midway = False
-            raise call.too_large(str(error)) from error
+            if carried is not None:
+                carried.close()
+            raise call.too_large(self.channel.explain_too_large(error)) from error
         call.size = len(frame) - HEADER_SIZE
         self._calls.add(call)
-        self._outgoing.append((call, frame))
+        self._outgoing.append((call, frame, carried))
         self._midway = False
 
     def flush(self) -> bool:
         """Write what the kernel takes; returns whether nothing is left to write. May lose or retire the link."""
         if not self._is_alive():
             return True
-        self._midway = True
-        try:
-            while self._outgoing and self._write_once():
-                pass
-        except OSError as error:
-            self._midway = False
-            self._stop_writing(error)
-        self._midway = False
+        while (error := self._write_all()) is not None:
+            if error.errno in HANGUPS or not self._refuse_first(error):
+                self._stop_writing(error)
+                break
         return self.lost or not self._outgoing
 
     def receive(self) -> bool:
@@ -83,18 +91,18 @@ class Link(ABC, Generic[CallT]):
         if not self._is_alive():
             return False
         self._midway = True
-        data = None
+        found = False
         try:
-            data = self.channel.receive()
-            if data is not None:
-                self._wire.receive_data(data)
+            found = self.channel.read_to(self._wire)
+            if found:
                 self._hand_over()
+                close_all(self._wire.take_surplus())
         except OSError as error:
             self.lose(_broke(error), error, hung_up=True)
         except RemoteProtocolError as error:
             self.lose(f"the server broke the protocol or refused the connection: {error}", error)
         self._midway = False
-        return data is not None
+        return found
 
     def withdraw(self, call: CallT) -> bool:
         """Give up on `call`; its reply will be discarded.
@@ -106,9 +114,10 @@ class Link(ABC, Generic[CallT]):
         self._close_if_done()
         if call.sent or not self._outgoing:
             return True
-        first, frame = self._outgoing[0]
+        first, frame, _ = self._outgoing[0]
         if first is call and isinstance(frame, memoryview):
             return False
+        _close_carried(entry for entry in self._outgoing if entry[0] is call)
         self._outgoing = deque(entry for entry in self._outgoing if entry[0] is not call)
         return True
 
@@ -122,7 +131,9 @@ class Link(ABC, Generic[CallT]):
             error.__cause__ = cause
             call.fail(error)
             self._calls.discard(call)
+        _close_carried(self._outgoing)
         self._wire.close()
+        close_all(self._wire.take_surplus())
         self.end_channel()
         self.lost = True
 
@@ -130,23 +141,61 @@ class Link(ABC, Generic[CallT]):
     def end_channel(self) -> None:
         """Shut the channel down; close it as soon as nobody waits on it."""
 
+    def _write_all(self) -> OSError | None:
+        """Write until nothing is left or the kernel takes no more; returns what it raised."""
+        self._midway = True
+        failure = None
+        try:
+            while self._outgoing and self._write_once():
+                pass
+        except OSError as error:
+            failure = error
+        self._midway = False
+        return failure
+
     def _write_once(self) -> bool:
         """Write once; returns whether the kernel may take more."""
         outgoing = self._outgoing
-        one = len(outgoing) == 1
-        written = self.channel.send(
-            [outgoing[0][1]] if one else [frame for _, frame in islice(outgoing, GATHER_MAX)]
-        )
+        _, frame, carried = outgoing[0]
+        if carried is not None:
+            written = self._write_carrying(frame, carried)
+        else:
+            written = self.channel.send([frame] if len(outgoing) == 1 else self._gather())
         if not written:
             return False
         while written:
-            call, frame = outgoing[0]
+            call, frame, _ = outgoing[0]
             if written < len(frame):
-                outgoing[0] = call, memoryview(frame)[written:]
+                outgoing[0] = call, memoryview(frame)[written:], None
                 return False
             written -= len(frame)
             call.sent = True
             outgoing.popleft()
+        return True
+
+    def _gather(self) -> list[bytes | memoryview]:
+        """What one write may hold: the first frames, up to one that has descriptors and so a write of its own."""
+        frames = []
+        for _, frame, carried in islice(self._outgoing, self.channel.gather_max):
+            if carried is not None:
+                break
+            frames.append(frame)
+        return frames
+
+    def _write_carrying(self, frame: bytes | memoryview, carried: Attachment) -> int:
+        """Write what the kernel takes of the first frame, its descriptors with the first byte; the number of bytes."""
+        written = self.channel.send_carrying(frame, carried.fds)
+        if written:
+            carried.close()
+        return written
+
+    def _refuse_first(self, error: OSError) -> bool:
+        """End the call whose frame the kernel refused for its descriptors; returns False where there were none."""
+        call, _, carried = self._outgoing[0]
+        if carried is None:
+            return False
+        self.withdraw(call)
+        call.fail(call.unsendable(f"its descriptors cannot be passed: {error.strerror}", error))
         return True
 
     def _hand_over(self) -> None:
@@ -161,7 +210,7 @@ class Link(ABC, Generic[CallT]):
 
     def _is_alive(self) -> bool:
         if self._midway:
-            for call, _ in self._outgoing:
+            for call, _, _ in self._outgoing:
                 call.sent = True  # perhaps: the kernel may have taken more than was noted
             self.lose("a thread was interrupted while it read or wrote")
             self._midway = False
@@ -179,6 +228,7 @@ class Link(ABC, Generic[CallT]):
         if self.lost:
             return
         self.retired = self.hung_up = True
+        _close_carried(self._outgoing)
         self._outgoing.clear()
         for call in [call for call in self._calls if not call.sent]:
             self._wire.abandon(call.request_id)
@@ -196,6 +246,12 @@ def state_name(link: Link[CallT] | None, *, closed: bool) -> str:
     if closed:
         return "closed"
     return "unconnected" if link is None or link.lost else "connected"
+
+
+def _close_carried(entries: Iterable[_Outgoing[CallT]]) -> None:
+    for _, _, carried in entries:
+        if carried is not None:
+            carried.close()
 
 
 def _broke(error: OSError) -> str:

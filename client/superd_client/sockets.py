@@ -1,4 +1,4 @@
-"""The client's socket, and nothing of the protocol. The only client file that touches `socket`.
+"""The client's socket, and nothing of the protocol but what a packet is.
 
 The socket is non-blocking in both clients. Where the blocking client waits, it waits in poll(2), never in recv(2) or
 send(2) with SO_RCVTIMEO: Python restarts those with their full time after each signal, so that a periodic signal
@@ -11,9 +11,22 @@ import errno
 import select
 import socket
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import ClassVar, Final, Protocol
 
-from superd_client.address import Address
+from typing_extensions import override
+
+from superd_client.address import Address, SocketKind
+from superd_client.ancillary import (
+    ANCILLARY_SIZE,
+    PACKET_HINT,
+    RECEIVE_FLAGS,
+    packet_frame_max,
+    receive_packet,
+    received_fds,
+    rights,
+)
+from superd_client.wire.framing import FrameTooLarge
+from superd_client.wire.limits import FRAME_SIZE_MAX
 
 #: Bytes of one read. Below malloc's threshold for mmap (128 KiB), which would map and unmap memory on each read.
 READ_SIZE: Final = 64 * 1024
@@ -37,14 +50,39 @@ _HINTS: Final = {
 }
 
 
+_NO_SIGNAL: Final = int(socket.MSG_NOSIGNAL)
+
+
+class Receiver(Protocol):
+    """Who takes what a channel reads: the client's end of the wire."""
+
+    @property
+    def frame_limit(self) -> int:
+        """The largest body in bytes that is taken."""
+
+    def receive_data(self, data: bytes, fds: Sequence[int] = ()) -> None:
+        """Take what one read of a stream brought, and own its descriptors; b"" is the end of file."""
+
+    def receive_packet(self, data: bytes, fds: Sequence[int] = (), length: int | None = None) -> None:
+        """Take one packet, and own its descriptors; `length` is what it had before it was cut to `data`."""
+
+
 class Channel:
     """A connected stream socket, and the sole owner of its descriptor. No method waits but `wait_*`."""
 
-    __slots__ = ("_readable", "_ready", "_socket")
+    __slots__ = ("_readable", "_ready", "_socket", "frame_max")
+
+    #: Whether one read and one write are one frame.
+    packets: ClassVar[bool] = False
+
+    #: How many frames one write may hold.
+    gather_max: ClassVar[int] = GATHER_MAX
 
     def __init__(self, connected: socket.socket) -> None:
         """Take over a non-blocking socket."""
         self._socket: Final = connected
+        #: The largest body in bytes that the kernel takes as a frame.
+        self.frame_max = FRAME_SIZE_MAX
         self._readable: Final = select.poll()
         self._ready: Final = select.poll()
         self._readable.register(connected, select.POLLIN)
@@ -54,19 +92,35 @@ class Channel:
         """The descriptor, for a loop to watch; -1 once closed."""
         return self._socket.fileno()
 
-    def receive(self) -> bytes | None:
-        """Read what is there: b"" at the end of file, None where there is nothing yet; raises OSError."""
+    def read_to(self, receiver: Receiver) -> bool:
+        """Read once, and hand over what was there; returns False where there is nothing yet. Raises OSError."""
         try:
-            return self._socket.recv(READ_SIZE)
+            data, ancillary, _, _ = self._socket.recvmsg(READ_SIZE, ANCILLARY_SIZE, RECEIVE_FLAGS)
         except BlockingIOError:
-            return None
+            return False
+        receiver.receive_data(data, received_fds(ancillary) if ancillary else ())
+        return True
 
     def send(self, buffers: Sequence[bytes | memoryview]) -> int:
-        """Write what the kernel takes of `buffers`; returns how many bytes, perhaps 0. Raises OSError."""
+        """Write what the kernel takes of `buffers`; returns how many bytes, perhaps 0. Raises OSError.
+
+        There are at most `gather_max` buffers.
+        """
         try:
-            return self._socket.sendmsg(buffers, (), socket.MSG_NOSIGNAL)
+            return self._socket.sendmsg(buffers, (), _NO_SIGNAL)
         except BlockingIOError:
             return 0
+
+    def send_carrying(self, frame: bytes | memoryview, fds: Sequence[int]) -> int:
+        """Write what the kernel takes of `frame`, and all of `fds` with its first byte; returns and raises as `send`."""
+        try:
+            return self._socket.sendmsg([frame], rights(fds), _NO_SIGNAL)
+        except BlockingIOError:
+            return 0
+
+    def explain_too_large(self, error: FrameTooLarge) -> str:
+        """What the user can do about a frame that was not admitted."""
+        return f"{error}: {PACKET_HINT}" if error.limit == self.frame_max else str(error)
 
     def wait_readable(self, seconds: float) -> None:
         """Return when there is something to read or the peer is gone, or after `seconds`. One thread at a time."""
@@ -86,6 +140,35 @@ class Channel:
         self._socket.close()
 
 
+class PacketChannel(Channel):
+    """The same of a seqpacket socket: each packet is one frame."""
+
+    __slots__ = ()
+
+    packets: ClassVar[bool] = True
+    gather_max: ClassVar[int] = 1
+
+    def __init__(self, connected: socket.socket) -> None:
+        super().__init__(connected)
+        self.frame_max = packet_frame_max(connected)
+
+    @override
+    def read_to(self, receiver: Receiver) -> bool:
+        """Read one packet."""
+        try:
+            packet = receive_packet(self._socket, receiver.frame_limit)
+        except BlockingIOError:
+            return False
+        if packet is None:
+            receiver.receive_data(b"")
+        else:
+            receiver.receive_packet(*packet)
+        return True
+
+
+_CHANNELS: Final = {SocketKind.STREAM: Channel, SocketKind.SEQPACKET: PacketChannel}
+
+
 def connect(address: Address) -> Channel | None:
     """Connect at once, or return None if the server's backlog is full; raises OSError.
 
@@ -96,7 +179,7 @@ def connect(address: Address) -> Channel | None:
     connecting = socket.socket(socket.AF_UNIX, kind)
     try:
         connecting.connect(address.sockaddr)
-        return Channel(connecting)
+        return _CHANNELS[address.kind](connecting)
     except BlockingIOError:
         connecting.close()
         return None

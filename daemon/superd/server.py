@@ -9,16 +9,18 @@ from typing import Final
 from superd.dispatch import Dispatcher
 from superd.journal import MessageId, get_logger
 from superd.listeners import Listener
+from superd.packets import PacketTransport
 from superd.peer import Caller
 from superd.session import Session, SessionLimits
 from superd.stats import Stats
-from superd.transport import HangupWatch, StreamTransport
+from superd.transport import HangupWatch, StreamTransport, Transport
 from superd_client.address import SocketKind
+from superd_client.ancillary import receive_descriptors_only
 from superd_client.wire.errors import ErrorCode, ErrorObject
 from superd_client.wire.server import ParseCall, ServerConnection
 
 #: The kinds of sockets that a server can serve: those that accept connections.
-SERVED_KINDS: Final = frozenset({SocketKind.STREAM})
+SERVED_KINDS: Final = frozenset({SocketKind.STREAM, SocketKind.SEQPACKET})
 
 #: Connections accepted before the loop gets a turn: a flood of connects must not starve the peers that are served.
 _ACCEPTS_PER_TURN: Final = 32
@@ -80,7 +82,7 @@ class Server:
                 self._accept_failed(listener, error)
                 return False
             self._accept_is_failing = False
-            self._admit(sock)
+            self._admit(sock, listener.kind)
         return True
 
     def _accept_failed(self, listener: Listener, error: OSError) -> None:
@@ -96,7 +98,8 @@ class Server:
         self._loop.remove_reader(listener.sock.fileno())
         self._retries[listener] = self._loop.call_later(_ACCEPT_PAUSE, self._resume, listener)
 
-    def _admit(self, sock: socket.socket) -> None:
+    def _admit(self, sock: socket.socket, kind: SocketKind) -> None:
+        receive_descriptors_only(sock)
         caller = Caller.from_socket(sock)
         if len(self._sessions) >= self._connections:
             self._turn_away(sock, caller)
@@ -107,13 +110,19 @@ class Server:
             parse=self._parse,
             limits=self._limits,
             on_closed=self._session_closed,
+            packets=kind is SocketKind.SEQPACKET,
         )
         self._sessions.add(session)
         self._idle.clear()
         self._stats.connections_accepted += 1
         self._stats.connections_open += 1
-        session.start(self._loop, StreamTransport(self._loop, sock, session, self._hangups))
+        session.start(self._loop, self._transport(sock, kind, session))
         self._on_change()
+
+    def _transport(self, sock: socket.socket, kind: SocketKind, session: Session) -> Transport:
+        if kind is SocketKind.SEQPACKET:
+            return PacketTransport(self._loop, sock, session, self._hangups, self._limits.frame_size)
+        return StreamTransport(self._loop, sock, session, self._hangups)
 
     def _turn_away(self, sock: socket.socket, caller: Caller) -> None:
         """Say why, as far as the kernel takes it at once, and close."""

@@ -5,13 +5,14 @@ too many bytes of answers wait. Both limits are the settings'; nothing is droppe
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from superd.dispatch import Dispatcher, Outcome
 from superd.journal import MessageId, get_logger
 from superd.peer import Caller
-from superd.transport import StreamTransport
+from superd.transport import Transport
+from superd_client.ancillary import PACKET_HINT, close_all
 from superd_client.wire.envelope import Notification, Request
 from superd_client.wire.errors import ErrorCode, ErrorObject, RemoteProtocolError
 from superd_client.wire.framing import FrameTooLarge
@@ -47,13 +48,14 @@ class Session:
         parse: ParseCall,
         limits: SessionLimits,
         on_closed: Callable[["Session"], None],
+        packets: bool = False,
     ) -> None:
-        """Prepare; nothing happens before `start`."""
+        """Prepare; nothing happens before `start`. `packets` says that each frame is a packet."""
         self._caller = caller
         self._dispatcher = dispatcher
         self._limits = limits
         self._on_closed = on_closed
-        self._connection = ServerConnection(parse=parse, frame_limit=limits.frame_size)
+        self._connection = ServerConnection(parse=parse, frame_limit=limits.frame_size, packets=packets)
         self._calls: dict[asyncio.Task[None], tuple[Request | Notification, str]] = {}
         self._answers: list[bytes] = []
         self._answers_size = 0
@@ -63,19 +65,25 @@ class Session:
         self._pump_scheduled = False
         self._draining = False
 
-    def start(self, loop: asyncio.AbstractEventLoop, transport: StreamTransport) -> None:
+    def start(self, loop: asyncio.AbstractEventLoop, transport: Transport) -> None:
         """Begin to read."""
         self._loop = loop
+        self._connection.send_limit = min(self._limits.frame_size, transport.frame_max)
         self._transport = transport
         transport.resume_reading()
 
     # --- from the transport -----------------------------------------------------------------------------------
 
-    def data_received(self, data: bytes) -> None:
-        """Take what was read; b"" is the end of file."""
+    def data_received(self, data: bytes, fds: Sequence[int]) -> None:
+        """Take what was read, and own its descriptors; b"" is the end of file."""
         if not data and self._draining:
             self._connection.drain()  # we made this end of file: it may cut a frame
-        self._connection.receive_data(data)
+        self._connection.receive_data(data, fds)
+        self._pump()
+
+    def packet_received(self, data: bytes, fds: Sequence[int], length: int) -> None:
+        """Take a packet, and own its descriptors; `length` is what it had before it was cut."""
+        self._connection.receive_packet(data, fds, length)
         self._pump()
 
     def write_buffer_drained(self) -> None:
@@ -85,6 +93,7 @@ class Session:
     def connection_lost(self, error: OSError | None) -> None:  # noqa: ARG002 - why does not matter: nobody waits
         """Cancel what still runs."""
         self._connection.close()
+        close_all(self._connection.take_surplus())
         self._cancel_calls()
         if not self._calls:
             self._on_closed(self)
@@ -102,6 +111,7 @@ class Session:
             self._framing_lost(broken.error)
         finally:
             self._pumping = False
+            close_all(self._connection.take_surplus())
         self._flush()
         self._close_if_finished()
 
@@ -174,7 +184,10 @@ class Session:
             self._gather(self._connection.send_result(call.id, outcome))
         except FrameTooLarge as too_large:
             data = {"limit": too_large.limit, "length": too_large.length}
-            error = ErrorObject(ErrorCode.FRAME_TOO_LARGE, "the result does not fit a frame", data)
+            message = "the result does not fit a frame"
+            if too_large.limit == self._transport.frame_max:
+                message = f"the result does not fit a packet: {PACKET_HINT}"
+            error = ErrorObject(ErrorCode.FRAME_TOO_LARGE, message, data)
             self._answer(call, call_id, self._dispatcher.not_served(error, call, self._caller, call_id))
 
     def _gather(self, frame: bytes) -> None:

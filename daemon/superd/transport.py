@@ -8,9 +8,16 @@ import asyncio
 import contextlib
 import select
 import socket
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from itertools import islice, takewhile
+from typing import Final, NamedTuple, Protocol
+
+from typing_extensions import override
+
+from superd_client.ancillary import ANCILLARY_SIZE, HANGUPS, RECEIVE_FLAGS, Attachment, received_fds, rights
+from superd_client.wire.limits import FRAME_SIZE_MAX
 
 #: Bytes asked of the kernel in one read. Larger reads gain nothing on AF_UNIX; a read that is over glibc's mmap
 #: threshold would cost a mapping each time.
@@ -23,8 +30,11 @@ _BUFFERS_PER_WRITE: Final = 64
 class Receiver(Protocol):
     """Who owns a transport."""
 
-    def data_received(self, data: bytes) -> None:
-        """Take what was read; b"" is the end of file, after which nothing is read any more."""
+    def data_received(self, data: bytes, fds: Sequence[int]) -> None:
+        """Take what one read brought, and own its descriptors; b"" is the end of file, and nothing follows it."""
+
+    def packet_received(self, data: bytes, fds: Sequence[int], length: int) -> None:
+        """Take one packet, and own its descriptors; `length` is what it had before it was cut to `data`."""
 
     def write_buffer_drained(self) -> None:
         """Everything that was written has reached the kernel, after some of it had to wait."""
@@ -69,8 +79,19 @@ class HangupWatch:
             self._callbacks[fd]()
 
 
-class StreamTransport:
-    """Owns one connected SOCK_STREAM socket."""
+class Carrier(NamedTuple):
+    """A frame that waits and has descriptors; `on_refused` hears that the kernel does not take them."""
+
+    frame: memoryview
+    attachment: Attachment
+    on_refused: Callable[[OSError], None]
+
+
+class Transport(ABC):
+    """Owns one connected socket. Its kinds differ in what one read and one write are."""
+
+    #: The largest body in bytes that the kernel takes as a frame.
+    frame_max: int
 
     def __init__(
         self,
@@ -88,6 +109,7 @@ class StreamTransport:
         self._hangups = hangups
         self._reading = False
         self._waiting: deque[memoryview] = deque()
+        self._carriers: deque[Carrier] = deque()
         self._closing = False
         self._closed = False
         self.bytes_waiting = 0
@@ -102,7 +124,7 @@ class StreamTransport:
         if not self._reading and not self._closing:
             self._reading = True
             self._hangups.forget(self._fd)
-            self._loop.add_reader(self._fd, self._read)
+            self._loop.add_reader(self._fd, self._readable)
 
     def pause_reading(self) -> None:
         """Leave what arrives to the kernel, which slows the peer down. A peer that vanishes is still noticed."""
@@ -123,19 +145,26 @@ class StreamTransport:
         while self._reading and reads > 0 and self._read():
             reads -= 1
 
+    def _readable(self) -> None:
+        self._read()
+
     def _read(self) -> bool:
         """Read once; whether more may be there."""
         try:
-            data, _, _, _ = self._sock.recvmsg(READ_SIZE)
+            return self._receive()
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
             self._lose(error)
             return False
-        if not data:
-            self.pause_reading()
-        self._receiver.data_received(data)
-        return len(data) == READ_SIZE
+
+    @abstractmethod
+    def _receive(self) -> bool:
+        """Read once and tell the receiver; whether more may be there. Raises OSError."""
+
+    def _end_of_file(self) -> None:
+        self.pause_reading()
+        self._receiver.data_received(b"", ())
 
     def refuse_more(self) -> None:
         """Make the peer's further writes fail with EPIPE; what it has sent already is still read, then end of file."""
@@ -151,12 +180,31 @@ class StreamTransport:
         if len(self._waiting) == len(frames):
             self._send()
 
+    def write_carrying(
+        self, frame: bytes, attachment: Attachment, on_refused: Callable[[OSError], None]
+    ) -> None:
+        """Send `frame` and descriptors as `write` does; the attachment is closed in any case.
+
+        `on_refused` is called where the kernel does not take these descriptors: nothing of the frame was sent, and
+        the others follow.
+        """
+        if self._closing:
+            attachment.close()
+            return
+        carrier = Carrier(memoryview(frame), attachment, on_refused)
+        self._carriers.append(carrier)
+        self._waiting.append(carrier.frame)
+        self.bytes_waiting += len(frame)
+        if len(self._waiting) == 1:
+            self._send()
+
     def _send(self) -> None:
         while self._waiting:
             try:
-                sent = self._sock.sendmsg(
-                    [self._waiting[i] for i in range(min(len(self._waiting), _BUFFERS_PER_WRITE))]
-                )
+                if self._carriers and self._carriers[0].frame is self._waiting[0]:
+                    sent = self._send_carrier()
+                else:
+                    sent = self._send_plain()
             except (BlockingIOError, InterruptedError):
                 self._loop.add_writer(self._fd, self._send_later)
                 return
@@ -164,6 +212,29 @@ class StreamTransport:
                 self._lose(error)
                 return
             self._drop(sent)
+
+    @abstractmethod
+    def _send_plain(self) -> int:
+        """Write frames without descriptors from the first that waits on; the number of bytes. Raises OSError."""
+
+    def _send_carrier(self) -> int:
+        """Write the first frame, which has descriptors, and nothing beside it; the number of bytes. Raises OSError.
+
+        The descriptors go with the first byte. What the kernel does not take of the frame follows without them.
+        """
+        carrier = self._carriers[0]
+        try:
+            sent = self._sock.sendmsg([carrier.frame], rights(carrier.attachment.fds))
+        except (BlockingIOError, InterruptedError):
+            raise
+        except OSError as error:
+            if error.errno in HANGUPS:
+                raise
+            sent = len(carrier.frame)  # dropped, as if it were sent
+            self._loop.call_soon(carrier.on_refused, error)
+        self._carriers.popleft()
+        carrier.attachment.close()
+        return sent
 
     def _drop(self, sent: int) -> None:
         """Forget the first `sent` bytes of what waits."""
@@ -207,6 +278,38 @@ class StreamTransport:
         self._loop.remove_writer(self._fd)
         self._closed = self._closing = True
         self._waiting.clear()
+        for carrier in self._carriers:
+            carrier.attachment.close()
+        self._carriers.clear()
         self.bytes_waiting = 0
         self._sock.close()
         self._loop.call_soon(self._receiver.connection_lost, error)
+
+
+class StreamTransport(Transport):
+    """Owns one connected SOCK_STREAM socket."""
+
+    frame_max = FRAME_SIZE_MAX
+
+    @override
+    def _receive(self) -> bool:
+        data, ancillary, _, _ = self._sock.recvmsg(READ_SIZE, ANCILLARY_SIZE, RECEIVE_FLAGS)
+        if not data:
+            self._end_of_file()
+            return False
+        self._receiver.data_received(data, received_fds(ancillary) if ancillary else ())
+        return bool(ancillary) or len(data) == READ_SIZE
+
+    @override
+    def _send_plain(self) -> int:
+        if self._carriers:
+            return self._sock.sendmsg(self._before_carrier())
+        return self._sock.sendmsg(
+            [self._waiting[i] for i in range(min(len(self._waiting), _BUFFERS_PER_WRITE))]
+        )
+
+    def _before_carrier(self) -> list[memoryview]:
+        """The frames that wait before the first one with descriptors, which begins a write of its own."""
+        carrier = self._carriers[0].frame
+        frames = takewhile(lambda frame: frame is not carrier, self._waiting)
+        return list(islice(frames, _BUFFERS_PER_WRITE))

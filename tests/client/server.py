@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from superd_client.address import SocketKind
+from superd_client.ancillary import packet_frame_max
 from superd_client.wire.connection import PeerClosed
-from superd_client.wire.envelope import Request
+from superd_client.wire.envelope import Request, parse_call
 from superd_client.wire.errors import ErrorObject
 from superd_client.wire.framing import encode_frame
-from superd_client.wire.server import ServerConnection
+from superd_client.wire.server import ParseCall, ServerConnection
 
 #: Seconds that anything in these tests may take before the test fails.
 PATIENCE: Final = 20.0
@@ -25,7 +27,15 @@ class Peer:
     def __init__(self, connected: socket.socket) -> None:
         self.socket: Final = connected
         self.socket.settimeout(PATIENCE)
-        self._wire: Final = ServerConnection()
+        self._wire: Final = self.make_wire()
+
+    def make_wire(self, parse: ParseCall = parse_call) -> ServerConnection:
+        """A server's end for this socket."""
+        packets = self.socket.type == socket.SOCK_SEQPACKET
+        wire = ServerConnection(parse=parse, packets=packets)
+        if packets:
+            wire.send_limit = packet_frame_max(self.socket)
+        return wire
 
     def next_request(self) -> Request | None:
         """The next request, or None at the end of file."""
@@ -89,15 +99,17 @@ Script = Callable[[Peer], Any]
 class Server:
     """Accepts connections and runs the next script on each; the last script serves all that follow."""
 
-    def __init__(self, path: str, *scripts: Script, backlog: int = 64) -> None:
+    def __init__(
+        self, path: str, *scripts: Script, backlog: int = 64, kind: SocketKind = SocketKind.STREAM
+    ) -> None:
         self.path: Final = path
-        self.address: Final = f"unix:{path}"
+        self.address: Final = f"{kind.scheme}:{path}"
         self.failures: Final[list[BaseException]] = []
         self.connections = 0
         self._scripts: Final = scripts
         self._peers: Final[list[Peer]] = []
         self._threads: Final[list[threading.Thread]] = []
-        self._listener: Final = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener: Final = socket.socket(socket.AF_UNIX, kind.value)
         self._listener.bind(path)
         self._listener.listen(backlog)
         self._begin(self._accept)
@@ -147,10 +159,12 @@ class Server:
 
 
 @contextmanager
-def serving(*scripts: Script, path: str | None = None) -> Iterator[Server]:
+def serving(
+    *scripts: Script, path: str | None = None, kind: SocketKind = SocketKind.STREAM
+) -> Iterator[Server]:
     """A server in a directory of its own, or at `path`; without scripts it echoes."""
     with tempfile.TemporaryDirectory(prefix="superd-") as directory:
-        server = Server(path or f"{directory}/s", *(scripts or (Peer.echo,)))
+        server = Server(path or f"{directory}/s", *(scripts or (Peer.echo,)), kind=kind)
         try:
             yield server
         finally:

@@ -1,20 +1,34 @@
-"""Every test of the suite runs over each client and against each server."""
+"""Every test of the suite runs over each client, against each server, and on each kind of connection."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
+from superd_client.address import SocketKind, parse_address
 from tests.contract.drivers import DRIVERS, Driver
 from tests.contract.servers import SERVERS
 
+CONNECTED: Final = (SocketKind.STREAM, SocketKind.SEQPACKET)
 
-@pytest.fixture(scope="session", params=sorted(SERVERS))
+
+@pytest.fixture(
+    scope="session",
+    params=[(server, kind) for server in sorted(SERVERS) for kind in CONNECTED],
+    ids=lambda param: f"{param[0]}-{param[1].name.lower()}",
+)
 def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    directory: Path = tmp_path_factory.mktemp(str(request.param))
-    with SERVERS[request.param](directory) as address:
+    server, kind = request.param
+    directory: Path = tmp_path_factory.mktemp(server)
+    with SERVERS[server](directory, kind) as address:
         yield address
+
+
+@pytest.fixture
+def packets(address: str) -> bool:
+    """Whether each message is a packet, and so may have no more than the kernel's send buffer."""
+    return parse_address(address).kind is SocketKind.SEQPACKET
 
 
 @pytest.fixture(params=sorted(DRIVERS))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from superd_client import ApplicationError
+from superd_client.address import SocketKind
 from superd_client.contract import Method
 from superd_client.parser import CallParser
 from superd_client.wire.connection import PeerClosed
@@ -31,14 +32,14 @@ HANDLERS: Final[dict[str, tuple[Method[Any, Any], Callable[[Any, Any], Any]]]] =
 
 
 @contextmanager
-def plain_server(directory: Path) -> Iterator[str]:
+def plain_server(directory: Path, kind: SocketKind) -> Iterator[str]:
     """Answers one request after the other, and `contract.hold` never."""
-    with serving(_serve, path=f"{directory}/plain") as server:
+    with serving(_serve, path=f"{directory}/plain", kind=kind) as server:
         yield server.address
 
 
 def _serve(peer: Peer) -> None:
-    wire = ServerConnection(parse=CallParser([*(method for method, _ in HANDLERS.values()), service.hold]))
+    wire = peer.make_wire(CallParser([*(method for method, _ in HANDLERS.values()), service.hold]))
     while True:
         event = wire.next_event()
         if isinstance(event, PeerClosed):
@@ -81,9 +82,9 @@ def _carry_out(request: Request) -> bytes:
 
 
 @contextmanager
-def superd(directory: Path) -> Iterator[str]:
+def superd(directory: Path, kind: SocketKind) -> Iterator[str]:
     """The daemon as a child, which says by READY=1 that it serves (sd_notify(3))."""
-    address = f"unix:{directory}/superd"
+    address = f"{kind.scheme}:{directory}/superd"
     command = [
         sys.executable,
         "-m",

@@ -43,9 +43,26 @@ def test_many_calls_get_their_own_results(client: Driver) -> None:
     assert client.call_all(service.add, pairs) == list(range(1, 301))
 
 
-def test_a_mebibyte_in_both_directions(client: Driver) -> None:
-    text = "\N{SNAKE}x" * 210_000
+def test_a_mebibyte_in_both_directions(client: Driver, packets: bool) -> None:
+    """Or what a packet holds."""
+    text = "\N{SNAKE}x" * (40_000 if packets else 210_000)
     assert client.call(service.echo, Text(text=text)) == Text(text=text)
+
+
+def test_what_is_too_large_for_a_packet_alone(client: Driver, packets: bool) -> None:
+    text = Text(text="x" * 300_000)
+    if not packets:
+        assert client.call(service.echo, text) == text
+        assert client.call(service.blow_up, Size(size=300_000)) == text.text
+        return
+    with pytest.raises(MessageTooLarge, match="a packet holds no more: use a Blob, or a stream") as caught:
+        client.call(service.echo, text, call_id="romd-11")
+    _assert_error(caught.value, Outcome.NOT_SENT, "contract.echo", "romd-11")
+    with pytest.raises(ResultTooLarge) as failed:
+        client.call(service.blow_up, Size(size=300_000), call_id="romd-12")
+    _assert_error(failed.value, Outcome.FAILED, "contract.blow_up", "romd-12")
+    assert failed.value.data["limit"] < 300_000 < failed.value.data["length"]
+    assert client.call(service.add, Pair(a=1, b=1)) == 2
 
 
 def test_no_such_method(client: Driver) -> None:

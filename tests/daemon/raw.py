@@ -4,6 +4,8 @@ import json
 import socket
 from typing import Any, Self
 
+from typing_extensions import override
+
 #: Seconds after which a read that should have had something fails its test.
 PATIENCE = 10.0
 
@@ -25,8 +27,10 @@ def echo(text: str = "hello", request_id: object = 1) -> bytes:
 class RawClient:
     """One blocking connection."""
 
+    kind = socket.SOCK_STREAM
+
     def __init__(self, address: str | bytes) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock = socket.socket(socket.AF_UNIX, self.kind)
         self.sock.settimeout(PATIENCE)
         try:
             self.sock.connect(address)
@@ -89,3 +93,30 @@ class RawClient:
                 return None
             data += more
         return data
+
+
+class RawPacketClient(RawClient):
+    """One blocking connection of packets, each of them a frame."""
+
+    kind = socket.SOCK_SEQPACKET
+
+    @override
+    def send(self, *bodies: bytes) -> None:
+        for body in bodies:
+            self.sock.send(frame(body))
+
+    @override
+    def send_raw(self, data: bytes) -> None:
+        """Send one packet, which may be empty."""
+        assert self.sock.send(data) == len(data)
+
+    @override
+    def receive(self) -> Any:
+        try:
+            packet = self.sock.recv(1 << 20)
+        except ConnectionResetError:
+            return self.receive()  # what came before it follows
+        if not packet:
+            return None
+        assert int.from_bytes(packet[:4], "big") == len(packet) - 4
+        return json.loads(packet[4:])

@@ -18,7 +18,7 @@ import pytest
 from superd_client.builtin import Status, discover, status
 from superd_client.wire.envelope import Result
 from tests.daemon.process import PROGRAMS, Superd, clean_environment, superd
-from tests.daemon.raw import PATIENCE, RawClient, echo, frame, request
+from tests.daemon.raw import PATIENCE, RawClient, RawPacketClient, echo, frame, request
 
 SAMPLE = "--service=tests.daemon.sample:"
 
@@ -490,6 +490,32 @@ def activated(listener: socket.socket, path: Path) -> Superd:
         environment={"TEST_FD": str(fd)},
         pass_fds=[fd],
     )
+
+
+def test_systemd_passes_a_socket_for_packets(path: Path) -> None:
+    """With PassCredentials=, which connections would inherit."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        listener.bind(str(path))
+        listener.listen()
+        daemon = activated(listener, path)
+        try:
+            daemon.started()
+            with RawPacketClient(str(path)) as client:
+                client.send_raw(b"")
+                assert client.receive()["error"]["code"] == -32700
+                (shown,) = client.ask(request("superd.status"))["result"]["listeners"]
+                assert shown == {
+                    "address": f"unix-seqpacket:{path}",
+                    "name": "superd.socket",
+                    "activated": True,
+                }
+                client.half_close()
+                assert client.receive() is None
+            assert daemon.stop() == 0
+            assert path.exists()
+        finally:
+            daemon.kill()
 
 
 def test_a_restart_under_load_refuses_no_connection(path: Path) -> None:

@@ -1,70 +1,18 @@
-"""The socket on the loop: partial writes, order, errors."""
+"""The socket on the loop: partial writes, order, descriptors, errors."""
 
 import asyncio
+import os
 import socket
-from collections.abc import Awaitable, Callable
+import tempfile
 
 import pytest
 
-from superd.transport import READ_SIZE, HangupWatch, StreamTransport
+from superd.transport import READ_SIZE
+from superd_client.ancillary import ANCILLARY_SIZE, MESSAGE_FDS_MAX, close_all, received_fds, rights
 from tests.daemon.running import LoopFactory
+from tests.daemon.transports import Carried, Pair, run
 
-
-class Recorder:
-    """What a transport told, in order."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-        self.ends = 0
-        self.drained = 0
-        self.lost: list[OSError | None] = []
-        self._changed = asyncio.Condition()
-
-    def data_received(self, data: bytes) -> None:
-        self.data += data
-        self.ends += not data
-
-    def write_buffer_drained(self) -> None:
-        self.drained += 1
-
-    def connection_lost(self, error: OSError | None) -> None:
-        self.lost.append(error)
-
-
-class Pair:
-    """A transport and the socket at its other end."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        ours, self.peer = socket.socketpair()
-        self.peer.setblocking(False)
-        self.fd = ours.fileno()
-        self.told = Recorder()
-        self.hangups = HangupWatch(self.loop)
-        self.transport = StreamTransport(self.loop, ours, self.told, self.hangups)
-
-    async def until(self, predicate: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
-            while not predicate():  # noqa: ASYNC110 - a turn of the loop is what is waited for
-                await asyncio.sleep(0)
-
-    def close(self) -> None:
-        self.transport.abort()
-        self.hangups.close()
-        self.peer.close()
-
-
-def run(loop: LoopFactory, test: Callable[[Pair], Awaitable[None]]) -> None:
-    async def main() -> None:
-        pair = Pair()
-        try:
-            await test(pair)
-        finally:
-            pair.close()
-            await pair.until(lambda: len(pair.told.lost) == 1)
-
-    with asyncio.Runner(loop_factory=loop) as runner:
-        runner.run(main())
+BOTH = pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_SEQPACKET])
 
 
 def test_a_large_write_arrives_whole_and_in_order(loop_factory: LoopFactory) -> None:
@@ -204,3 +152,138 @@ def test_a_hang_up_is_noticed_while_nothing_is_read(loop_factory: LoopFactory) -
         await pair.until(lambda: pair.told.lost == [None])
 
     run(loop_factory, test)
+
+
+# --- descriptors -----------------------------------------------------------------------------------------------
+
+
+def read_all(pair: Pair) -> list[tuple[bytes, int]]:
+    """What the peer can read now: the bytes of each read, and how many descriptors it brought."""
+    found = []
+    try:
+        while True:
+            data, ancillary, _, _ = pair.peer.recvmsg(READ_SIZE, ANCILLARY_SIZE)
+            fds = received_fds(ancillary)
+            close_all(fds)
+            found.append((data, len(fds)))
+    except BlockingIOError:
+        return found
+
+
+def test_received_descriptors_are_told_with_the_read_that_brings_them(loop_factory: LoopFactory) -> None:
+    async def test(pair: Pair) -> None:
+        pair.peer.send(b"plain")
+        pair.peer.sendmsg([b"two"], rights([0, 1]))
+        pair.peer.sendmsg([b"most"], rights([0] * MESSAGE_FDS_MAX))
+        pair.peer.send(b"plain")
+        pair.transport.resume_reading()
+        pair.transport.read_available()
+        assert pair.told.data == b"plaintwomostplain"
+        assert pair.told.fds == [8, 8] + [12] * MESSAGE_FDS_MAX
+
+    run(loop_factory, test)
+
+
+@BOTH
+def test_a_frame_with_descriptors_is_a_write_of_its_own(loop_factory: LoopFactory, kind: int) -> None:
+    async def test(pair: Pair) -> None:
+        carried = [Carried(0), Carried(0, 1)]
+        filler = fill(pair)
+        pair.transport.write([b"a", b"b"])
+        pair.transport.write_carrying(b"c", carried[0], carried[0].refused)
+        pair.transport.write_carrying(b"d", carried[1], carried[1].refused)
+        pair.transport.write([b"e", b"f"])
+        assert pair.transport.bytes_waiting == 6
+        assert [each.closed for each in carried] == [0, 0]
+        seen = read_all(pair)[filler:]
+        await pair.until(lambda: pair.told.drained == 1)
+        seen += read_all(pair)
+        packets = [(b"a", 0), (b"b", 0), (b"c", 1), (b"d", 2), (b"e", 0), (b"f", 0)]
+        merged = [(b"abc", 1), (b"d", 2), (b"ef", 0)]
+        assert seen == (packets if kind == socket.SOCK_SEQPACKET else merged)
+        assert [each.closed for each in carried] == [1, 1]
+        assert pair.transport.bytes_waiting == 0
+
+    run(loop_factory, test, kind)
+
+
+def fill(pair: Pair) -> int:
+    """Fill the transport's socket, and not its queue; the number of reads that empty it."""
+    ours = socket.socket(fileno=os.dup(pair.fd))
+    with ours:
+        size = 0
+        try:
+            while True:
+                size += ours.send(b"x" * READ_SIZE)
+        except BlockingIOError:
+            return -(-size // READ_SIZE)
+
+
+def test_a_partial_write_goes_on_without_its_descriptors(loop_factory: LoopFactory) -> None:
+    async def test(pair: Pair) -> None:
+        carried = Carried(0)
+        pair.transport.write_carrying(b"c" * 1_000_000, carried, carried.refused)
+        assert carried.closed == 1
+        assert 0 < pair.transport.bytes_waiting < 1_000_000
+        pair.transport.write([b"end"])
+        seen: list[tuple[bytes, int]] = []
+        async with asyncio.timeout(10):
+            while not seen or not seen[-1][0].endswith(b"end"):
+                seen += read_all(pair)
+                await asyncio.sleep(0)
+        assert b"".join(data for data, _ in seen) == b"c" * 1_000_000 + b"end"
+        assert [fds for _, fds in seen] == [1] + [0] * (len(seen) - 1)
+
+    run(loop_factory, test)
+
+
+@BOTH
+def test_descriptors_that_the_kernel_does_not_take_cost_their_frame_alone(
+    loop_factory: LoopFactory, kind: int
+) -> None:
+    async def test(pair: Pair) -> None:
+        with tempfile.TemporaryFile() as file:
+            gone = file.fileno()
+        carried = [Carried(gone), Carried(*[0] * (MESSAGE_FDS_MAX + 1)), Carried(0)]
+        for number, each in enumerate(carried):
+            pair.transport.write_carrying(b"%d" % number, each, each.refused)
+        pair.transport.write([b"end"])
+        await pair.until(lambda: bool(carried[1].errors))
+        assert [[error.strerror for error in each.errors] for each in carried] == [
+            ["Bad file descriptor"],
+            ["Invalid argument"],
+            [],
+        ]
+        assert [each.closed for each in carried] == [1, 1, 1]
+        assert b"".join(data for data, _ in read_all(pair)) == b"2end"
+        assert not pair.told.lost
+
+    run(loop_factory, test, kind)
+
+
+@BOTH
+def test_what_waits_is_closed_with_the_transport(loop_factory: LoopFactory, kind: int) -> None:
+    async def test(pair: Pair) -> None:
+        carried = [Carried(0) for _ in range(3)]
+        fill(pair)
+        for each in carried[:2]:
+            pair.transport.write_carrying(b"x", each, each.refused)
+        pair.transport.abort()
+        pair.transport.write_carrying(b"x", carried[2], carried[2].refused)
+        assert [each.closed for each in carried] == [1, 1, 1]
+        assert not any(each.errors for each in carried)
+
+    run(loop_factory, test, kind)
+
+
+@BOTH
+def test_a_carrier_for_a_peer_that_is_gone(loop_factory: LoopFactory, kind: int) -> None:
+    async def test(pair: Pair) -> None:
+        pair.peer.close()
+        carried = Carried(0)
+        pair.transport.write_carrying(b"x", carried, carried.refused)
+        assert pair.transport.is_closing
+        assert (carried.closed, carried.errors) == (1, [])
+        await pair.until(lambda: len(pair.told.lost) == 1)
+
+    run(loop_factory, test, kind)

@@ -107,7 +107,7 @@ class ClientConnection(Connection, Generic[CallT]):
         self._check_may_request()
         request_id = self._last_id + 1
         body = dump_request(request_id, method, params, dump_meta(call_id, **meta))  # type: ignore[arg-type]  # fds is no None
-        frame = encode_frame(body, self.frame_limit)
+        frame = encode_frame(body, self.send_limit)
         self._last_id = request_id
         self._pending[request_id] = call
         return request_id, frame
@@ -118,7 +118,7 @@ class ClientConnection(Connection, Generic[CallT]):
         """Return the bytes of a call that is never answered; raises as send_request does."""
         self._check_may_request()
         body = dump_notification(method, params, dump_meta(call_id, **meta))  # type: ignore[arg-type]  # fds is no None
-        return encode_frame(body, self.frame_limit)
+        return encode_frame(body, self.send_limit)
 
     def open_inflow(self, request_id: int, credit: int) -> None:
         """The call that was just begun is a stream, and its request gave so much credit."""
@@ -131,13 +131,13 @@ class ClientConnection(Connection, Generic[CallT]):
     def send_cancel(self, request_id: int) -> bytes:
         """Return the bytes that tell the server to give this call up."""
         self._check_may_control()
-        return encode_frame(dump_cancel(request_id), self.frame_limit)
+        return encode_frame(dump_cancel(request_id), self.send_limit)
 
     def send_credit(self, request_id: int, items: int) -> bytes:
         """Return the bytes that let the server send so many more items of a stream that is open."""
         self._check_may_control()
         self._inflows[request_id].grant(items)
-        return encode_frame(dump_credit(request_id, items), self.frame_limit)
+        return encode_frame(dump_credit(request_id, items), self.send_limit)
 
     def credit(self, request_id: int) -> int:
         """How many items of this upload may be sent now; 0 once the call has ended."""
@@ -151,14 +151,14 @@ class ClientConnection(Connection, Generic[CallT]):
         """
         self._check_may_control()
         outflow = self._outflows[request_id]
-        frame = encode_frame(dump_item(request_id, outflow.next_seq, item, fds), self.frame_limit)
+        frame = encode_frame(dump_item(request_id, outflow.next_seq, item, fds), self.send_limit)
         outflow.take()
         return frame
 
     def send_end(self, request_id: int) -> bytes:
         """Return the bytes that say that an upload has no more items."""
         self._check_may_control()
-        return encode_frame(dump_end(request_id), self.frame_limit)
+        return encode_frame(dump_end(request_id), self.send_limit)
 
     def abandon(self, request_id: int) -> None:
         """Give up on a call: its items and its reply, if they come, are discarded (§7.6)."""

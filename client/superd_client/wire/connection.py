@@ -17,6 +17,8 @@ class Connection:
 
     def __init__(self, frame_limit: int, *, packets: bool) -> None:
         self.frame_limit: Final = frame_limit
+        #: What a frame of this end may have at most: less than the frame limit where a packet holds less.
+        self.send_limit = frame_limit
         self.state = State.OPEN
         self._decoder: Final = PacketDecoder(frame_limit) if packets else FrameDecoder(frame_limit)
         self._eof_pending = False

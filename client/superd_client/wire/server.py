@@ -216,13 +216,13 @@ class ServerConnection(Connection):
     def open_inflow(self, request_id: RequestId, credit: int, parse: ParseItem) -> bytes:
         """The call is an upload: let the peer send `credit` items; return the bytes to write."""
         self._inflows[request_id] = (Inflow(credit), parse)
-        return encode_frame(dump_credit(request_id, credit), self.frame_limit)
+        return encode_frame(dump_credit(request_id, credit), self.send_limit)
 
     def send_credit(self, request_id: RequestId, items: int) -> bytes:
         """Let the peer send so many more items of an upload that is open; return the bytes to write."""
         self._check_may_reply(request_id)
         self._inflows[request_id][0].grant(items)
-        return encode_frame(dump_credit(request_id, items), self.frame_limit)
+        return encode_frame(dump_credit(request_id, items), self.send_limit)
 
     def credit(self, request_id: RequestId) -> int:
         """How many items of this stream may be sent now; 0 once the call is answered."""
@@ -236,13 +236,13 @@ class ServerConnection(Connection):
         """
         self._check_may_reply(request_id)
         outflow = self._outflows[request_id]
-        frame = encode_frame(dump_item(request_id, outflow.next_seq, item, fds), self.frame_limit)
+        frame = encode_frame(dump_item(request_id, outflow.next_seq, item, fds), self.send_limit)
         outflow.take()
         return frame
 
     def send_goaway(self) -> bytes:
         """Say that this server is going to stop; return the bytes to write."""
-        return encode_frame(dump_goaway(), self.frame_limit)
+        return encode_frame(dump_goaway(), self.send_limit)
 
     def send_result(self, request_id: RequestId, value: bytes, fds: int = 0) -> bytes:
         """Answer a call that is in flight with `value`, which is JSON; return the bytes to write.
@@ -250,7 +250,7 @@ class ServerConnection(Connection):
         Raises FrameTooLarge, after which the call is still in flight: answer it with a failure.
         """
         self._check_may_reply(request_id)
-        frame = encode_frame(dump_result(request_id, value, fds), self.frame_limit)
+        frame = encode_frame(dump_result(request_id, value, fds), self.send_limit)
         self._end(request_id)
         return frame
 
@@ -284,10 +284,10 @@ class ServerConnection(Connection):
 
     def _frame_failure(self, request_id: RequestId | None, error: ErrorObject) -> bytes:
         try:
-            return encode_frame(dump_failure(request_id, error), self.frame_limit)
+            return encode_frame(dump_failure(request_id, error), self.send_limit)
         except (FrameTooLarge, PydanticSerializationError):
             call_id = error.data.get("call_id")
             data = {} if call_id is None else {"call_id": call_id}
             message = error.message[:_SPARE_MESSAGE].encode("utf-8", "replace").decode()
             spare = ErrorObject(error.code, message, data)
-            return encode_frame(dump_failure(request_id, spare), self.frame_limit)
+            return encode_frame(dump_failure(request_id, spare), self.send_limit)
