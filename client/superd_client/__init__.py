@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from superd_client.aio import AsyncClient as AsyncClient
+    from superd_client.blob import Blob as Blob
     from superd_client.contract import Message as Message
     from superd_client.contract import Method as Method
     from superd_client.errors import ApplicationError as ApplicationError
@@ -34,13 +35,16 @@ if TYPE_CHECKING:
     from superd_client.errors import ResultTooLarge as ResultTooLarge
     from superd_client.errors import SuperdError as SuperdError
     from superd_client.errors import Unavailable as Unavailable
+    from superd_client.fd import Fd as Fd
     from superd_client.streams import Stream as Stream
     from superd_client.streams import Upload as Upload
     from superd_client.sync import Client as Client
 
 _HOME = {
     "AsyncClient": "aio",
+    "Blob": "blob",
     "Client": "sync",
+    "Fd": "fd",
     "Message": "contract",
     "Method": "contract",
     "Stream": "streams",

@@ -79,13 +79,13 @@ class Call(ABC):
     def fail(self, error: SuperdError) -> None:
         """Take the reason why there will be no reply."""
 
-    def decode(self, body: bytes, fds: Sequence[int] = ()) -> Reply:  # noqa: ARG002 - descriptors are to come
+    def decode(self, body: bytes, fds: Sequence[int] = ()) -> Reply:
         """Read the reply; raises MessageRefused.
 
         A model's own validators may raise anything. That must not reach whoever happens to read the socket.
         """
         try:
-            return self.method.decode_reply(body)
+            return self.method.decode_reply(body, fds)
         except RemoteProtocolError:
             raise
         except Exception as error:  # noqa: BLE001 - it is the caller's, and reaches him

@@ -6,13 +6,15 @@ call it can import one module.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Generic, Literal, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Generic, Literal, NotRequired, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, with_config
 from pydantic_core import from_json, to_json
 from typing_extensions import TypedDict, override
 
+from superd_client.descriptors import Outgoing, Received, close_all, holds_descriptors, outgoing_of
+from superd_client.fd import Fd
 from superd_client.strictjson import StrictReader
 from superd_client.wire.envelope import (
     STRICT,
@@ -22,8 +24,10 @@ from superd_client.wire.envelope import (
     Mismatch,
     Notification,
     Reply,
+    ReplyMeta,
     Result,
     list_faults,
+    parse_json,
     parse_reply,
 )
 from superd_client.wire.errors import ErrorCode, ErrorObject
@@ -99,6 +103,10 @@ class Method(Generic[P, R]):
         self._reply_reader: StrictReader[Any] = StrictReader(_reply_fields(result))
         self._result_reader: StrictReader[R] = StrictReader(result)
         self._result_adapter: TypeAdapter[R] = TypeAdapter(result)
+        for model in errors:
+            if holds_descriptors(TypeAdapter(model).core_schema):
+                message = f"{name}: the declared error {model.__name__} cannot take descriptors along"
+                raise TypeError(message)
 
     @override
     def __repr__(self) -> str:
@@ -107,20 +115,37 @@ class Method(Generic[P, R]):
             f"Method({self.name!r}, {self.params.__name__}, {getattr(self.result, '__name__', self.result)})"
         )
 
-    def encode_params(self, params: P) -> bytes:
-        """Write params as JSON; raises TypeError for another model's, ValueError for what no message can hold."""
+    def write_params(self, params: P) -> tuple[bytes, Outgoing | None]:
+        """Write params as JSON, with the descriptors that they take along; raises as `encode_params` does."""
+        if not self._params_reader.holds_descriptors:
+            return self.encode_params(params), None
+        return write_with(lambda outgoing: self.encode_params(params, outgoing))
+
+    def encode_params(self, params: P, outgoing: Outgoing | None = None) -> bytes:
+        """Write params as JSON; raises TypeError for another model's, ValueError for what no message can hold.
+
+        The descriptors of params go into `outgoing`.
+        """
         if not isinstance(params, self.params):
             message = f"{self.name}: params must be a {self.params.__name__}, not {type(params).__name__}"
             raise TypeError(message)
-        body = params.__pydantic_serializer__.to_json(params, by_alias=True, warnings="error")
+        body = params.__pydantic_serializer__.to_json(
+            params, by_alias=True, warnings="error", context=outgoing
+        )
         check_nesting(body, _AROUND_PAYLOAD)
         return body
 
-    def read_params(self, value: bytes) -> P:
-        """Read params from JSON; raises pydantic's ValidationError."""
-        return self._params_reader.read(value)
+    def read_params(self, value: bytes, received: Received | None = None) -> P:
+        """Read params from JSON, with the descriptors that came along; raises pydantic's ValidationError."""
+        return self._params_reader.read(value, received)
 
-    def encode_result(self, value: R) -> bytes:
+    def write_result(self, value: R) -> tuple[bytes, Outgoing | None]:
+        """Write a result as JSON, with the descriptors that it takes along; raises as `encode_result` does."""
+        if not self._result_reader.holds_descriptors:
+            return self.encode_result(value), None
+        return write_with(lambda outgoing: self.encode_result(value, outgoing))
+
+    def encode_result(self, value: R, outgoing: Outgoing | None = None) -> bytes:
         """Write a result as JSON; raises ValueError if it is not what the method promises.
 
         What was written is read once more, as the caller will read it: a model's own type says little, since
@@ -128,21 +153,52 @@ class Method(Generic[P, R]):
         """
         if type(value) is not self.result:
             value = self._result_adapter.validate_python(value, strict=True)
-        body = self._result_adapter.serializer.to_json(value, by_alias=True, warnings="error")
-        self._result_reader.read(body)
+        body = self._result_adapter.serializer.to_json(
+            value, by_alias=True, warnings="error", context=outgoing
+        )
+        self._result_reader.read(body, outgoing.looked_at() if outgoing is not None else None)
         check_nesting(body, _AROUND_PAYLOAD)
         return body
 
-    def decode_reply(self, body: bytes) -> Reply:
-        """Read a reply to this method; raises MessageRefused if it is not a legal reply at all."""
+    def decode_reply(self, body: bytes, fds: Sequence[int] = ()) -> Reply:
+        """Read a reply to this method, with the descriptors that came along, which belong to its value.
+
+        Raises MessageRefused if it is not a legal reply at all; the descriptors are the caller's then.
+        """
+        if fds:
+            return self._decode_with(body, fds)
         try:
             fields = self._reply_reader.read(body)
         except ValidationError as error:
-            reply = parse_reply(body)
-            if isinstance(reply, Result):
-                return Mismatch(reply.id, list_faults(error, skip=1)["errors"])
-            return _only_reply(reply)
+            return self._mismatch(body, error)
+        if "meta" in fields and fields["meta"].get("fds"):
+            return Mismatch(fields["id"], fd_count_faults(fields["meta"]["fds"], 0))
         return Result(fields["id"], fields["result"])
+
+    def _decode_with(self, body: bytes, fds: Sequence[int]) -> Reply:
+        reply = _only_reply(parse_reply(body))
+        received = Received(fds)
+        declared = parse_json(body).get("meta", {}).get("fds", 0)
+        try:
+            if isinstance(reply, Failure):
+                received.close()
+                return reply
+            if declared != len(fds):
+                received.close()
+                return Mismatch(reply.id, fd_count_faults(declared, len(fds)))
+            return Result(reply.id, self._reply_reader.read(body, received)["result"])
+        except ValidationError as error:
+            received.close()
+            return self._mismatch(body, error)
+        except BaseException:  # what a model's own validator raised is the caller's to hear
+            received.close()
+            raise
+
+    def _mismatch(self, body: bytes, error: ValidationError) -> Reply:
+        reply = parse_reply(body)
+        if isinstance(reply, Result):
+            return Mismatch(reply.id, list_faults(error, skip=1)["errors"])
+        return _only_reply(reply)
 
     def encode_error(self, detail: BaseModel, message: str) -> ErrorObject:
         """Write a declared error; raises ValueError for one that this method does not declare or no message holds."""
@@ -178,26 +234,65 @@ class UntypedMethod:
         name.encode()
         self.name: Final = name
 
-    def encode_params(self, params: object) -> bytes:
+    def write_params(self, params: object) -> tuple[bytes, Outgoing | None]:
+        """Write params as JSON; an Fd in them travels along. Raises as `encode_params` does."""
+        body, outgoing = write_with(lambda outgoing: self.encode_params(params, outgoing))
+        return body, outgoing if outgoing is not None and outgoing.fds else None
+
+    def encode_params(self, params: object, outgoing: Outgoing | None = None) -> bytes:
         """Write params as JSON; raises TypeError or ValueError for what JSON cannot say (NaN among it)."""
         if params is not None and not isinstance(params, Mapping):
             message = f"{self.name}: params are passed by name, as a mapping, not as {type(params).__name__}"
             raise TypeError(message)
         try:
-            text = json.dumps(dict(params or {}), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+            text = json.dumps(
+                dict(params or {}),
+                allow_nan=False,
+                ensure_ascii=False,
+                separators=(",", ":"),
+                default=lambda value: _write_descriptor(value, outgoing),
+            )
         except RecursionError:
             raise ValueError(_TOO_DEEP) from None
         body = text.encode()
         check_nesting(body, _AROUND_PAYLOAD)
         return body
 
-    def decode_reply(self, body: bytes) -> Reply:
-        """Read a reply; raises MessageRefused if it is not a legal one."""
-        return _only_reply(parse_reply(body))
+    def decode_reply(self, body: bytes, fds: Sequence[int] = ()) -> Reply:
+        """Read a reply; raises MessageRefused if it is not a legal one.
+
+        Closes the descriptors that came along: nothing says what they are.
+        """
+        reply = _only_reply(parse_reply(body))
+        close_all(fds)
+        return reply
 
     def decode_error(self, error: ErrorObject) -> BaseModel | None:  # noqa: ARG002 - the same shape as Method's
         """Know no model of any error."""
         return None
+
+
+def write_with(encode: Callable[[Outgoing], bytes]) -> tuple[bytes, Outgoing | None]:
+    """What `encode` writes, and what it takes along; nothing stays open if it raises."""
+    outgoing = Outgoing()
+    try:
+        return encode(outgoing), outgoing
+    except BaseException:
+        outgoing.close()
+        raise
+
+
+def _write_descriptor(value: object, outgoing: Outgoing | None) -> int:
+    if not isinstance(value, Fd):
+        message = f"JSON cannot say a {type(value).__name__}"
+        raise TypeError(message)
+    return outgoing_of(outgoing).add(value)
+
+
+def fd_count_faults(declared: int, came: int) -> list[dict[str, Any]]:
+    """The fault of a message that declares another number of descriptors than came with it."""
+    message = f"the message declares {declared} descriptors, and {came} came with it"
+    return [{"loc": [], "type": "fd_count", "msg": message}]
 
 
 def check_method_name(name: str) -> None:
@@ -238,7 +333,12 @@ def _check_model(method: str, model: object) -> None:
 
 
 def _reply_fields(result: object) -> Any:
-    fields = {"jsonrpc": Literal["2.0"], "id": IdField, "result": result}
+    fields = {
+        "jsonrpc": Literal["2.0"],
+        "id": IdField,
+        "result": result,
+        "meta": NotRequired[ReplyMeta],
+    }
     return with_config(STRICT)(TypedDict("ResultFields", fields))  # type: ignore[operator]  # mypy: a TypedDict made at run time
 
 

@@ -14,15 +14,16 @@ from pydantic_core import to_json
 from typing_extensions import TypedDict
 
 from superd_client.contract import Method
+from superd_client.descriptors import Received
 from superd_client.strictjson import StrictReader
 from superd_client.wire.envelope import (
     NO_META,
     STRICT,
     IdField,
-    MessageRefused,
     MetaFields,
     Notification,
     Request,
+    check_fds,
     list_faults,
     parse_call,
 )
@@ -47,7 +48,7 @@ class CallParser:
     def __call__(self, body: bytes, fds: Sequence[int] = ()) -> Request | Notification:
         """Read one call; raises MessageRefused for what is not a legal one."""
         if fds:
-            return self._refuse_fds(body)
+            return self._read_with(body, fds)
         if self._reader is None:
             return self._explain(body)
         try:
@@ -58,16 +59,29 @@ class CallParser:
         except ValidationError as error:
             return self._explain(body, error)
         meta = fields.get("meta", NO_META)
+        if meta.get("fds"):
+            check_fds(meta["fds"], (), fields.get("id"))
         if "id" in fields:
             return Request(fields["id"], fields["method"], params, meta)
         return Notification(fields["method"], params, meta)
 
-    def _refuse_fds(self, body: bytes) -> Request | Notification:
-        call = parse_call(body)
-        raise MessageRefused(
-            ErrorObject(ErrorCode.INVALID_REQUEST, "no descriptors are taken here", {}),
-            call.id if isinstance(call, Request) else None,
-        )
+    def _read_with(self, body: bytes, fds: Sequence[int]) -> Request | Notification:
+        """Read a call with descriptors. The envelope comes first: until it is known to be legal they are not ours."""
+        call = parse_call(body, fds)
+        received = Received(fds)
+        method = self._methods.get(call.method)
+        if method is None:
+            received.close()
+            return call._replace(params=self._not_found(call.method), received=None)
+        try:
+            params = method.read_params(to_json(call.params, inf_nan_mode="strings"), received)
+        except ValidationError as error:
+            received.close()
+            return call._replace(params=_invalid_params(error), received=None)
+        except BaseException:
+            received.close()
+            raise
+        return call._replace(params=params, received=received)
 
     def _explain(self, body: bytes, error: ValidationError | None = None) -> Request | Notification:
         """Find out, slowly, what is wrong after `error`; also takes calls without params.

@@ -1,13 +1,14 @@
 """The contracts of streams: `Stream`, whose server sends items, and `Upload`, whose client does (protocol §14)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import to_json
 from typing_extensions import override
 
-from superd_client.contract import Method, P, R, check_nesting
+from superd_client.contract import Method, P, R, check_nesting, fd_count_faults, write_with
+from superd_client.descriptors import Outgoing, Received, close_all
 from superd_client.strictjson import StrictReader
 from superd_client.wire.control import ItemHead, item_fields
 from superd_client.wire.envelope import MessageRefused, list_faults, parse_json
@@ -35,30 +36,59 @@ class ItemCodec(Generic[I]):
         self._reader: StrictReader[I] = StrictReader(item)
         self._message_reader: StrictReader[Any] = StrictReader(item_fields(item))
 
-    def encode(self, value: I) -> bytes:
+    def write(self, value: I) -> tuple[bytes, Outgoing | None]:
+        """Write an item as JSON, with the descriptors that it takes along; raises as `encode` does."""
+        if not self._reader.holds_descriptors:
+            return self.encode(value), None
+        return write_with(lambda outgoing: self.encode(value, outgoing))
+
+    def encode(self, value: I, outgoing: Outgoing | None = None) -> bytes:
         """Write an item as JSON; raises ValueError if it is not what the contract promises."""
         if type(value) is not self._item:
             value = self._adapter.validate_python(value, strict=True)
-        body = self._adapter.serializer.to_json(value, by_alias=True, warnings="error")
-        self._reader.read(body)
+        body = self._adapter.serializer.to_json(value, by_alias=True, warnings="error", context=outgoing)
+        self._reader.read(body, outgoing.looked_at() if outgoing is not None else None)
         check_nesting(body, _AROUND_ITEM)
         return body
 
     def decode(self, body: bytes, fds: Sequence[int], head: ItemHead) -> I:
-        """Read the whole message that `head` announces; raises MessageRefused, with faults where the item has some."""
-        if fds:
-            raise MessageRefused(ErrorObject(ErrorCode.INVALID_REQUEST, "no descriptors are taken here", {}))
+        """Read the whole message that `head` announces, with the descriptors that came along, which belong to the item.
+
+        Raises MessageRefused, with faults where the item has some; the descriptors are the caller's then.
+        """
+        received = Received(fds) if fds else None
         try:
-            params = self._message_reader.read(body)["params"]
+            return self._read(body, received, len(fds), head)
+        except BaseException:
+            if received is not None:
+                received.give_back()
+            raise
+
+    def _read(self, body: bytes, received: Received | None, came: int, head: ItemHead) -> I:
+        if received is not None:
+            check_item(parse_json(body), came, head)
+        try:
+            fields = self._message_reader.read(body, received)
         except ValidationError as error:
             faults = list_faults(error, skip=_PLACE_OF_ITEM)
             message = f"{self._name}: an item does not fit its model"
             raise MessageRefused(ErrorObject(ErrorCode.INVALID_PARAMS, message, faults)) from None
-        if (params["id"], params["seq"]) != head:
-            message = "an item whose id or number stands there twice"
-            raise MessageRefused(ErrorObject(ErrorCode.INVALID_REQUEST, message, {}))
-        item: I = params["item"]
+        check_item(fields, came, head)
+        item: I = fields["params"]["item"]
         return item
+
+
+def check_item(fields: Mapping[str, Any], came: int, head: ItemHead) -> None:
+    """Raise MessageRefused for an item with other descriptors than it declares, or another id or number than its head."""
+    meta = fields.get("meta")
+    declared = meta.get("fds", 0) if isinstance(meta, Mapping) else 0
+    if declared != came:
+        faults = {"errors": fd_count_faults(declared, came)}
+        raise MessageRefused(ErrorObject(ErrorCode.INVALID_REQUEST, faults["errors"][0]["msg"], faults))
+    params = fields["params"]
+    if (params["id"], params["seq"]) != head:
+        message = "an item whose id or number stands there twice"
+        raise MessageRefused(ErrorObject(ErrorCode.INVALID_REQUEST, message, {}))
 
 
 class Stream(Method[P, None], Generic[P, I]):
@@ -125,6 +155,10 @@ class Upload(Method[P, R], Generic[P, I, R]):
 class UntypedItems:
     """The items of a stream of which only the name is known: JSON data."""
 
+    def write(self, value: object) -> tuple[bytes, Outgoing | None]:
+        """Write an item as JSON; it takes nothing along. Raises as `encode` does."""
+        return self.encode(value), None
+
     def encode(self, value: object) -> bytes:
         """Write an item as JSON; raises ValueError or TypeError for what JSON cannot say."""
         body = to_json(value, inf_nan_mode="constants")
@@ -133,11 +167,11 @@ class UntypedItems:
         return body
 
     def decode(self, body: bytes, fds: Sequence[int], head: ItemHead) -> Any:
-        """Read the whole message that `head` announces; raises MessageRefused."""
-        if fds:
-            raise MessageRefused(ErrorObject(ErrorCode.INVALID_REQUEST, "no descriptors are taken here", {}))
-        params = parse_json(body)["params"]
-        if (params["id"], params["seq"]) != head:
-            message = "an item whose id or number stands there twice"
-            raise MessageRefused(ErrorObject(ErrorCode.INVALID_REQUEST, message, {}))
-        return params["item"]
+        """Read the whole message that `head` announces; raises MessageRefused, and the descriptors are the caller's then.
+
+        Otherwise it closes them: nothing says what they are.
+        """
+        fields = parse_json(body)
+        check_item(fields, len(fds), head)
+        close_all(fds)
+        return fields["params"]["item"]

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from pydantic import Discriminator, TypeAdapter, ValidationError
-from pydantic_core import to_json
+from pydantic_core import PydanticCustomError, to_json
 from typing_extensions import TypedDict
 
+from superd_client.descriptors import Received, holds_descriptors
 from superd_client.wire.envelope import parse_json
 
 T = TypeVar("T")
@@ -44,21 +45,36 @@ LAST_NAME_WINS: Final = _last_name_wins()
 class StrictReader(Generic[T]):
     """Reads one type from JSON, strictly."""
 
-    __slots__ = ("_may_hold_nan", "_validate")
+    __slots__ = ("_may_hold_nan", "_validate", "holds_descriptors")
 
     def __init__(self, source: Any) -> None:
         """Build the validator for the type `source`, which may be anything that pydantic knows."""
         adapter: TypeAdapter[T] = TypeAdapter(source)
         self._validate = adapter.validator.validate_json
+        #: Whether a value of this type may stand for descriptors.
+        self.holds_descriptors: Final = holds_descriptors(adapter.core_schema)
         self._may_hold_nan = not _NAN_KINDS.isdisjoint(_schema_types(adapter.core_schema))
 
-    def read(self, body: bytes) -> T:
-        """Validate `body`; raises MessageRefused if it is not JSON, pydantic's ValidationError if it does not fit."""
+    def read(self, body: bytes, received: Received | None = None) -> T:
+        """Validate `body`; raises MessageRefused if it is not JSON, pydantic's ValidationError if it does not fit.
+
+        `received` has the descriptors that came with it, each of which the value must use.
+        """
         if not LAST_NAME_WINS:
             body = to_json(parse_json(body))
         elif self._may_hold_nan and (b"NaN" in body or b"Infinity" in body):
             parse_json(body)  # the words may stand in a string
-        value: T = self._validate(body, strict=True)
+        if received is None:
+            value: T = self._validate(body, strict=True)
+            return value
+        received.begin()
+        value = self._validate(body, strict=True, context=received)
+        try:
+            received.check_all_used()
+        except PydanticCustomError as fault:
+            raise ValidationError.from_exception_data(
+                "descriptors", [{"type": fault, "loc": (), "input": None}], hide_input=True
+            ) from None
         return value
 
 

@@ -55,6 +55,12 @@ TIME_USEC_MAX: Final = 2**63 - 1
 #: peer must not use up the receiver's.
 FDS_PER_FRAME_MAX: Final = 64
 
+#: Largest blob that travels inside its message (§16). Above it, base64 in a frame costs more than a memfd does.
+BLOB_INLINE_MAX: Final = 64 * 1024
+
+#: Largest blob in bytes (§16): its receiver maps it. Also the most that one read of Linux gives.
+BLOB_SIZE_MAX: Final = 2**31
+
 #: Faults listed in one error (§8). A list of 100,000 bad items must not make a reply of 10 MB.
 FAULTS_LISTED_MAX: Final = 32
 
