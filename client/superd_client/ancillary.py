@@ -7,10 +7,9 @@ begun by a write of its own (protocol §9).
 
 import contextlib
 import errno
-import os
 import socket
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
 from superd_client.wire.limits import HEADER_SIZE
@@ -75,12 +74,6 @@ def received_fds(ancillary: Ancillary) -> list[int]:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
     return fds.tolist()
-
-
-def close_all(fds: Iterable[int]) -> None:
-    """Close descriptors that nobody wants."""
-    for fd in fds:
-        os.close(fd)
 
 
 def rights(fds: Sequence[int]) -> list[tuple[int, int, "array[int]"]]:

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Final, Generic, TypeAlias, TypeVar
 
-from superd_client.ancillary import HANGUPS, Attachment, close_all
+from superd_client.ancillary import HANGUPS, Attachment
 from superd_client.calls import Call
+from superd_client.descriptors import close_all
 from superd_client.errors import SuperdError
 from superd_client.sockets import Channel
 from superd_client.wire.client import ClientConnection, ReplyReceived

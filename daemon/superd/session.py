@@ -12,7 +12,8 @@ from superd.dispatch import Dispatcher, Outcome
 from superd.journal import MessageId, get_logger
 from superd.peer import Caller
 from superd.transport import Transport
-from superd_client.ancillary import PACKET_HINT, close_all
+from superd_client.ancillary import PACKET_HINT
+from superd_client.descriptors import close_all
 from superd_client.wire.envelope import Notification, Request
 from superd_client.wire.errors import ErrorCode, ErrorObject, RemoteProtocolError
 from superd_client.wire.framing import FrameTooLarge

@@ -15,13 +15,13 @@ from superd_client.ancillary import (
     MESSAGE_FDS_MAX,
     RECEIVE_FLAGS,
     Packet,
-    close_all,
     packet_frame_max,
     receive_descriptors_only,
     receive_packet,
     received_fds,
     rights,
 )
+from superd_client.descriptors import close_all
 from superd_client.wire.limits import HEADER_SIZE
 
 Pair = tuple[socket.socket, socket.socket]

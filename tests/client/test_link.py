@@ -10,7 +10,8 @@ import pytest
 from typing_extensions import override
 
 from superd_client import ConnectionLost, MessageTooLarge, NotSent, Outcome
-from superd_client.ancillary import ANCILLARY_SIZE, close_all, received_fds, rights
+from superd_client.ancillary import ANCILLARY_SIZE, received_fds, rights
+from superd_client.descriptors import close_all
 from superd_client.sockets import Channel, PacketChannel
 from superd_client.sync_link import ThreadCall, ThreadLink
 from superd_client.wire.framing import encode_frame

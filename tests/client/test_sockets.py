@@ -9,7 +9,8 @@ from typing import Final
 import pytest
 
 from superd_client.address import parse_address
-from superd_client.ancillary import PACKET_HINT, close_all
+from superd_client.ancillary import PACKET_HINT
+from superd_client.descriptors import close_all
 from superd_client.sockets import (
     BACKOFF_MAX,
     Channel,

@@ -8,7 +8,8 @@ import tempfile
 import pytest
 
 from superd.transport import READ_SIZE
-from superd_client.ancillary import ANCILLARY_SIZE, MESSAGE_FDS_MAX, close_all, received_fds, rights
+from superd_client.ancillary import ANCILLARY_SIZE, MESSAGE_FDS_MAX, received_fds, rights
+from superd_client.descriptors import close_all
 from tests.daemon.running import LoopFactory
 from tests.daemon.transports import Carried, Pair, run
 

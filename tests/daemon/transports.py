@@ -7,7 +7,7 @@ from typing import Final
 
 from superd.packets import PacketTransport
 from superd.transport import HangupWatch, StreamTransport, Transport
-from superd_client.ancillary import close_all
+from superd_client.descriptors import close_all
 from tests.daemon.running import LoopFactory
 
 #: Of packet transports.
