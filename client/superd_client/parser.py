@@ -100,9 +100,13 @@ class CallParser:
             return call._replace(params=_invalid_params(fault))
 
     def _not_found(self, name: str) -> ErrorObject:
-        nearest = _nearest(name[:METHOD_NAME_MAX], self._methods)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
-        return ErrorObject(ErrorCode.METHOD_NOT_FOUND, f"method not found{hint}", {"nearest": nearest})
+        return method_not_found(_nearest(name[:METHOD_NAME_MAX], self._methods))
+
+
+def method_not_found(nearest: list[str]) -> ErrorObject:
+    """The error for a method that is not there; `nearest` are the names that look like it, the best first."""
+    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    return ErrorObject(ErrorCode.METHOD_NOT_FOUND, f"method not found{hint}", {"nearest": nearest})
 
 
 #: Names compared with an unknown one. Each costs some 35 us, which a peer could make us spend on every call.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from superd import __version__
-from superd.app import ExitStatus, find_faults, run
+from superd.app import ExitStatus, examine, run
 from superd.journal import MessageId, configure_logging, get_logger
 from superd.settings import Settings, SettingsError, load_settings
 
@@ -47,7 +47,9 @@ def _parser() -> argparse.ArgumentParser:
         help="listen on unix:/path or unix:@name, beside what systemd passes",
     )
     parser.add_argument("--service", action="append", metavar="MODULE:NAME", help="host this service too")
-    parser.add_argument("--check", action="store_true", help="check configuration and services, and exit")
+    parser.add_argument(
+        "--check", action="store_true", help="check configuration, policy and services, and exit"
+    )
     parser.add_argument("--version", action="version", version=f"superd {__version__}")
     return parser
 
@@ -69,9 +71,10 @@ def _report(error: SettingsError, *, check: bool) -> int:
 
 
 def _check(settings: Settings) -> int:
-    faults = find_faults(settings)
-    if faults:
-        sys.stderr.write("\n".join([*faults, ""]))
+    findings = examine(settings)
+    sys.stderr.write("".join(f"warning: {doubt}\n" for doubt in findings.doubts))
+    if findings.faults:
+        sys.stderr.write("\n".join([*findings.faults, ""]))
         return ExitStatus.CONFIG
     sys.stdout.write("the configuration is valid\n")
     return ExitStatus.OK

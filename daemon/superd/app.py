@@ -13,13 +13,16 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from superd import __version__
 from superd.dispatch import Dispatcher
+from superd.guard import Guard
 from superd.journal import MessageId, get_logger
 from superd.lifecycle import Input, Lifecycle
 from superd.listeners import Listener, ListenError, activated_listeners, bind_listener
+from superd.policy_load import PolicyError, enforce_policy, load_policy
+from superd.policy_names import daemon_account
 from superd.registry import Registry, ServiceError, load_service
 from superd.report import Reporter, StatusLine
 from superd.sd.activation import ActivationError
@@ -83,12 +86,14 @@ def load_services(settings: Settings) -> list[Service]:
         raise StartError(str(error), ExitStatus.CONFIG, error.__cause__) from error
 
 
-def make_registry(settings: Settings, reporter: Reporter) -> Registry:
-    """The services that the settings ask for, superd's own first; raises StartError."""
+def make_registry(settings: Settings, reporter: Reporter, guard: Guard) -> Registry:
+    """The services that the settings ask for, superd's own first; `guard` says what callers see. Raises StartError."""
     built_in: dict[str, Callable[[], Service]] = {
         "echo": lambda: echo_service(__version__),
         "status": lambda: status_service(__version__, reporter.status),
-        "discover": lambda: discover_service(__version__, lambda: registry.methods),
+        "discover": lambda: discover_service(
+            __version__, lambda caller: guard.visible(registry.methods, caller)
+        ),
     }
     services = [built_in[name]() for name in settings.builtin_services]
     try:
@@ -98,22 +103,37 @@ def make_registry(settings: Settings, reporter: Reporter) -> Registry:
     return registry
 
 
-def find_faults(settings: Settings) -> list[str]:
-    """What a start would stumble over, short of opening anything."""
+def offered(settings: Settings) -> Registry:
+    """The services of the daemon that the settings describe, to look at and not to serve; raises StartError."""
+    reporter = Reporter(
+        registry=lambda: registry, listeners=(), stats=Stats(), watchdog=Watchdog(None, lambda: None)
+    )
+    registry = make_registry(settings, reporter, Guard())
+    return registry
+
+
+class Findings(NamedTuple):
+    """What a start would stumble over, and what it would only warn of."""
+
+    faults: tuple[str, ...]
+    doubts: tuple[str, ...]
+
+
+def examine(settings: Settings) -> Findings:
+    """Look at everything that a start needs, short of opening anything."""
     faults: list[str] = []
+    doubts: tuple[str, ...] = ()
     for address in settings.listen:
         try:
             _check_served(address, parse_address(address).kind)
         except ValueError as error:
             faults.append(str(error))
-    reporter = Reporter(
-        registry=lambda: registry, listeners=(), stats=Stats(), watchdog=Watchdog(None, lambda: None)
-    )
     try:
-        registry = make_registry(settings, reporter)
-    except StartError as error:
+        loaded = load_policy(settings, offered(settings).accesses, daemon_account())
+        doubts = tuple(map(str, loaded.warnings))
+    except (StartError, PolicyError) as error:
         faults.append(str(error))
-    return faults
+    return Findings(tuple(faults), doubts)
 
 
 def open_listeners(settings: Settings) -> list[Listener]:
@@ -196,13 +216,18 @@ class Daemon:
         reporter = Reporter(
             registry=lambda: registry, listeners=listeners, stats=self._stats, watchdog=self._watchdog
         )
-        registry = make_registry(self._settings, reporter)
+        guard = Guard()
+        registry = make_registry(self._settings, reporter, guard)
+        try:
+            enforce_policy(self._settings, registry.accesses, guard)
+        except PolicyError as error:
+            raise StartError("the policy is wrong", ExitStatus.CONFIG) from error
         states = await self._enter_all(stack, registry.services)
         if states is None:
             self._lifecycle.advance(Input.STOP)
             return
         status_line = StatusLine(self._notifier, reporter.line)
-        server = self._server(registry, states, listeners, status_line.changed)
+        server = self._server(registry, guard, states, listeners, status_line.changed)
         server.start()
         self._watchdog.start(loop)
         status_line.start(loop)
@@ -241,6 +266,7 @@ class Daemon:
     def _server(
         self,
         registry: Registry,
+        guard: Guard,
         states: dict[str, Any],
         listeners: list[Listener],
         on_change: Callable[[], None],
@@ -253,6 +279,7 @@ class Daemon:
             stats=self._stats,
             on_change=on_change,
             log_successes=settings.log_level == "debug",
+            guard=guard,
         )
         return Server(
             listeners,

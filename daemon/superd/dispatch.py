@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel
 
+from superd.guard import Guard
 from superd.journal import MessageId, get_logger
 from superd.peer import Caller
 from superd.service import Context, Endpoint
@@ -55,12 +56,15 @@ class Dispatcher:
         stats: Stats,
         on_change: Callable[[], None],
         log_successes: bool = False,
+        guard: Guard | None = None,
     ) -> None:
         """`states` is what each service's lifespan yielded, by the service's name; `workers` run plain handlers.
 
-        `on_change` is called when a count in `stats` has changed.
+        `on_change` is called when a count in `stats` has changed. Without a `guard` the methods' defaults hold.
         """
         self._endpoints = endpoints
+        self._guard = guard or Guard.of_defaults({name: each.access for name, each in endpoints.items()})
+        self.screen: Final = self._guard.screen
         self._states = states
         self._workers = workers
         self._stats = stats
@@ -124,7 +128,11 @@ class Dispatcher:
         """
         fields = _fields(call, caller, call_id, started)
         fields |= {"code": int(error.code), "reason": error.message}
-        if error.code in _REFUSALS:
+        denial = None if call is None else self._guard.explain_denial(error, call.method, caller)
+        if denial is not None:
+            self._stats.calls_refused += 1
+            self._log.warning("call denied", message_id=MessageId.CALL_DENIED, **fields, **denial)
+        elif error.code in _REFUSALS:
             self._stats.calls_refused += 1
             self._log.warning("call refused", message_id=MessageId.CALL_REFUSED, **fields)
         elif error.code == ErrorCode.INTERNAL_ERROR:

@@ -44,7 +44,18 @@ _COLOURS: Final = {"debug": "2", "info": "32", "warning": "33", "error": "31", "
 
 #: What the sentence itself says, in the order of its parts; all other keys follow as key=value.
 _SENTENCE: Final = frozenset(
-    {"method", "peer_uid", "peer_pid", "peer_unit", "code", "reason", "duration_usec", "call_id"}
+    {
+        "method",
+        "peer_uid",
+        "peer_gid",
+        "peer_groups",
+        "peer_pid",
+        "peer_unit",
+        "code",
+        "reason",
+        "duration_usec",
+        "call_id",
+    }
 )
 
 #: Where a wrong setting stands, in this order.
@@ -62,14 +73,21 @@ class MessageId(StrEnum):
     STOPPED = "5fb4285050de4a3d971a8fdb21ef5783"
     START_FAILED = "b826be76d58445a18d9fcc380d8bfb9e"
     SETTINGS_INVALID = "17e423672994454d994f47b12b8d2694"
+    POLICY_INVALID = "e3fbd1452bce4ef790a9ee7b634a938c"
+    POLICY_DOUBTFUL = "14a3bec803894a9fa50ac2f9d513d0e6"
     CALL_FAILED = "6fd1c998682343428e9794ee13ef290e"
     CALL_REFUSED = "a65e7e1047a647ddbfd824a1e1e35784"
+    CALL_DENIED = "bed5e5c558bd4954b53a8d4965b073ef"
     PEER_VANISHED = "47663ebf4e244887bd0b061c09f87dac"
     FRAMING_LOST = "7d64edb3c48b4f35b684d243c17ca0b8"
     CONNECTION_REFUSED = "23ac71ae50f04f969fa37587cd48130c"
     ACCEPT_FAILED = "e390baccc13c44c5bc6351401447a802"
     DRAIN_TIMEOUT = "61c7f94bfadb4309a9aa961bf068b3bc"
     LOG_DROPPED = "f642a4fad8414efd9f2bf7222cf7f388"
+
+
+#: The kinds of lines about something in a file.
+_PLACED: Final = frozenset({MessageId.SETTINGS_INVALID, MessageId.POLICY_INVALID, MessageId.POLICY_DOUBTFUL})
 
 
 class Entry(NamedTuple):
@@ -113,7 +131,7 @@ def _show(value: object, limit: int = VALUE_MAX) -> str:
 
 def render_message(entry: Entry) -> str:
     """The line that says enough alone: `call refused: a.b from uid 1000 (romd.service): invalid params [call 4f]`."""
-    place = _PLACE if entry.message_id == MessageId.SETTINGS_INVALID else ()
+    place = _PLACE if entry.message_id in _PLACED else ()
     places = (_show(entry.fields[key]) for key in place if entry.fields.get(key))
     message = ": ".join([_opening(entry), *places, *_outcome(entry.fields)])
     for key, value in entry.fields.items():

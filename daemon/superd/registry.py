@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from typing import Any, Final
 
+from superd.policy import Access
 from superd.service import Endpoint, Service
 from superd_client.contract import Method
 
@@ -32,6 +33,11 @@ class Registry:
         self.endpoints: Final[Mapping[str, Endpoint]] = {
             name: endpoint for service in self.services for name, endpoint in service.endpoints.items()
         }
+
+    @property
+    def accesses(self) -> Mapping[str, Access]:
+        """The default of each method: who may call it where no policy says more."""
+        return {name: endpoint.access for name, endpoint in self.endpoints.items()}
 
     @property
     def methods(self) -> tuple[Method[Any, Any], ...]:

@@ -17,6 +17,7 @@ from structlog.typing import FilteringBoundLogger
 
 from superd.journal import get_logger
 from superd.peer import Caller
+from superd.policy import ACCESSES, Access
 from superd_client.contract import Method
 
 P = TypeVar("P", bound=BaseModel)
@@ -61,6 +62,7 @@ class Endpoint(NamedTuple):
     handler: Callable[[Any, Context], Any]
     is_async: bool
     service: str
+    access: Access = "public"
 
 
 class Service:
@@ -90,8 +92,12 @@ class Service:
         """The methods by name, in the order of registration."""
         return self._endpoints
 
-    def method(self, method: Method[P, R]) -> "Registrar[P, R]":
+    def method(self, method: Method[P, R], *, access: Access | None = None) -> "Registrar[P, R]":
         """Offer `method`; decorates its handler.
+
+        `access` is who may call it where no policy says more: everybody who can connect ("public"), members of the
+        daemon's group ("group"), or root and the daemon's own user ("admin"). The default is "public", for the methods
+        of superd itself "admin".
 
         An `async def` handler runs on the event loop and must not block; a plain one runs on a worker thread.
         Raises ValueError if the name is not this service's or is taken, TypeError if the handler cannot be called
@@ -103,7 +109,7 @@ class Service:
         if method.name in self._endpoints:
             message = f"{method.name} has a handler already"
             raise ValueError(message)
-        return Registrar(self, method)
+        return Registrar(self, method, _check_access(method.name, access))
 
     def register(self, endpoint: Endpoint) -> None:
         """Take an endpoint; what the decorator does in the end."""
@@ -113,10 +119,11 @@ class Service:
 class Registrar(Generic[P, R]):
     """The decorator that `Service.method` returns; it gives the handler back unchanged."""
 
-    def __init__(self, service: Service, method: Method[P, R]) -> None:
+    def __init__(self, service: Service, method: Method[P, R], access: Access) -> None:
         """Remember what to register and where."""
         self._service = service
         self._method = method
+        self._access = access
 
     @overload
     def __call__(
@@ -129,9 +136,18 @@ class Registrar(Generic[P, R]):
     def __call__(self, handler: Callable[[P, Context], Any]) -> Callable[[P, Context], Any]:
         """Register `handler`."""
         _check_signature(self._method.name, handler)
-        endpoint = Endpoint(self._method, handler, _is_async(handler), self._service.name)
+        endpoint = Endpoint(self._method, handler, _is_async(handler), self._service.name, self._access)
         self._service.register(endpoint)
         return handler
+
+
+def _check_access(method: str, access: Access | None) -> Access:
+    """The default of a method; the daemon's own are closed unless they are opened. Raises ValueError."""
+    if access is None:
+        return "admin" if method.startswith("superd.") else "public"
+    if access not in ACCESSES:
+        raise ValueError(f"{method}: {access!r} is no access; there are {', '.join(ACCESSES)}")
+    return access
 
 
 def _check_signature(method: str, handler: Callable[..., Any]) -> None:

@@ -155,7 +155,9 @@ class Session:
             return  # what runs goes on; the transport tells if the peer is gone altogether
         if isinstance(event, Refused):
             self._refuse(event)
-        elif isinstance(event.params, ErrorObject):
+            return
+        event = self._dispatcher.screen(event, self._caller)
+        if isinstance(event.params, ErrorObject):
             call_id = self._dispatcher.call_id(event)
             self._answer(event, call_id, self._dispatcher.failed(event.params, event, self._caller, call_id))
         else:

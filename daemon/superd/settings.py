@@ -32,6 +32,7 @@ from superd_client.wire.limits import (
 )
 
 DEFAULT_CONFIG: Final = Path("/etc/superd/superd.toml")
+DEFAULT_POLICY_DIR: Final = "/etc/superd/policy.d"
 ENVIRONMENT_PREFIX: Final = "SUPERD_"
 CONFIG_VARIABLE: Final = "SUPERD_CONFIG"
 
@@ -152,6 +153,9 @@ class Settings(BaseSettings):
     socket_mode: Annotated[int, BeforeValidator(parse_mode)] = Field(
         default=0o600,
         description="Mode of the sockets in `listen`, in octal. Those of systemd have SocketMode=.",
+    )
+    policy_dir: Text = Field(
+        default=DEFAULT_POLICY_DIR, description="The folder of the files that say who may call what."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least severe log lines to write."

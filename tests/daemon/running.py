@@ -12,10 +12,13 @@ from typing import Any, Final, TypeVar
 import uvloop
 
 from superd.dispatch import Dispatcher
+from superd.guard import Guard
 from superd.listeners import Listener, bind_listener
+from superd.policy import Policy, Rules
 from superd.registry import Registry
 from superd.server import Server
 from superd.service import Context, Service
+from superd.services.discover import discover_service
 from superd.services.echo import echo_service
 from superd.session import SessionLimits
 from superd.stats import Stats
@@ -120,6 +123,8 @@ def running_server(
     workers: int = 2,
     states: Mapping[str, Any] | None = None,
     debug: bool = False,
+    rules: Rules | None = None,
+    discover: bool = False,
     listeners: Callable[[str], list[Listener]] = lambda path: [bind_listener(f"unix:{path}", 0o600)],
 ) -> Iterator[Running]:
     """Serve echo.echo and `services` until the end of the block; then drain, and fail for whatever is left behind."""
@@ -132,7 +137,12 @@ def running_server(
         async def serve() -> None:
             running.loop = asyncio.get_running_loop()
             running.loop.set_exception_handler(lambda _, context: running.faults.append(context))
-            registry = Registry([*services, echo_service("1")])
+            guard = Guard()
+            built_in = [echo_service("1")]
+            if discover:
+                built_in.append(discover_service("1", lambda caller: guard.visible(registry.methods, caller)))
+            registry = Registry([*services, *built_in])
+            guard.policy = Policy(rules or Rules(), registry.accesses, uid=os.geteuid(), gid=os.getegid())
             running.server = Server(
                 listeners(running.path),
                 dispatcher=Dispatcher(
@@ -142,6 +152,7 @@ def running_server(
                     stats=running.stats,
                     on_change=changes.notify,
                     log_successes=debug,
+                    guard=guard,
                 ),
                 parse=CallParser(registry.methods),
                 limits=limits,

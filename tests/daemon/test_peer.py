@@ -1,12 +1,19 @@
 import os
+import select
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from superd.peer import Caller, unit_from_cgroup
+from superd import peer
+from superd.peer import Caller, Units, unit_from_cgroup, units_from_cgroup
+from superd.peer_socket import kernel_has_peer_pidfd
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can take other groups")
+needs_pidfd = pytest.mark.skipif(not kernel_has_peer_pidfd(), reason="SO_PEERPIDFD came with Linux 6.5")
 
 UNITS = {
     "0::/system.slice/romd.service\n": "romd.service",
@@ -134,3 +141,165 @@ def test_a_caller_cannot_be_changed() -> None:
         Caller(1, 2, 3).uid = 0  # type: ignore[misc]
     with pytest.raises(AttributeError):
         Caller(1, 2, 3).name = "x"  # type: ignore[attr-defined]
+
+
+def test_units_of_the_system_and_of_users_are_told_apart() -> None:
+    """A user gives the units of his manager any name: to a rule they are all the same unit of the system."""
+    text = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/romd.service\n"
+    assert units_from_cgroup(text) == Units("user@1000.service", "romd.service")
+    assert units_from_cgroup("0::/system.slice/romd.service/user@1.service/x.service\n") == Units(
+        "romd.service"
+    )
+    assert units_from_cgroup("0::/\n") == Units()
+
+
+# --- groups ------------------------------------------------------------------------------------------------------
+
+GROUPS = """
+import os, socket, sys
+from superd.peer import Caller
+os.setgroups(range(1000, 1000 + int(sys.argv[1])))
+ours, theirs = socket.socketpair()
+os.setgroups([1])
+caller = Caller.from_socket(ours)
+print(len(caller.groups), min(caller.groups, default=None), max(caller.groups, default=None))
+"""
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (0, "0 None None"),
+        (1, "1 1000 1000"),
+        (255, "255 1000 1254"),
+        (256, "256 1000 1255"),
+        (257, "257 1000 1256"),
+        (65_536, "65536 1000 66535"),
+    ],
+)
+def test_all_groups_as_of_connecting(count: int, said: str) -> None:
+    """256 are what Python's getsockopt takes, 65,536 what the kernel lets a process have."""
+    done = subprocess.run(
+        [sys.executable, "-c", GROUPS, str(count)], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout == f"{said}\n"
+
+
+def test_groups_of_this_process() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        caller = Caller.from_socket(ours)
+    assert caller.groups == frozenset(os.getgroups())
+
+
+def test_the_groups_of_a_datagrams_sender_are_not_known() -> None:
+    caller = Caller.from_message(struct.pack("=iII", os.getpid(), 4294967294, 5))
+    assert (caller.pid, caller.uid, caller.gid, caller.groups) == (os.getpid(), 4294967294, 5, None)
+    assert caller.label is None
+    assert caller.unit == unit_from_cgroup(Path("/proc/self/cgroup").read_text("ascii"))
+    with caller.pidfd() as pidfd:
+        assert pidfd is None
+
+
+def test_credentials_come_with_a_datagram() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, theirs:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        theirs.send(b"x")
+        _, ((level, kind, data),), _, _ = ours.recvmsg(1, socket.CMSG_SPACE(12))
+    assert (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS)
+    caller = Caller.from_message(data)
+    assert (caller.uid, caller.gid, caller.pid) == (os.geteuid(), os.getegid(), os.getpid())
+
+
+# --- the process itself ------------------------------------------------------------------------------------------
+
+
+class Child:
+    """A process that connects, says so, and ends when it is told to."""
+
+    PROGRAM = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); print(flush=True); input()"
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", self.PROGRAM, listener.getsockname()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self.process.stdout is not None
+        self.process.stdout.readline()
+        self.connection, _ = listener.accept()
+
+    def end(self) -> None:
+        self.process.communicate(b"\n", timeout=30)
+
+
+@needs_pidfd
+def test_the_pidfd_is_of_the_process_that_connected(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        child = Child(listener)
+        with child.connection:
+            caller = Caller.from_socket(child.connection)
+            assert caller.pid == child.process.pid
+            with caller.pidfd() as pidfd:
+                assert pidfd is not None
+                assert f"Pid:\t{child.process.pid}\n" in Path(f"/proc/self/fdinfo/{pidfd}").read_text()
+                assert not os.get_inheritable(pidfd)
+                child.end()
+                assert select.select([pidfd], [], [], 10) == ([pidfd], [], [])
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                os.fstat(pidfd)
+
+
+@needs_pidfd
+def test_a_pid_that_is_used_again_gives_no_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel cannot be made to use a pid again at will; what the reused one would give is put in its place."""
+    monkeypatch.setattr(peer, "_units_of_pid", lambda _: Units("romd.service"))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        child = Child(listener)
+        with child.connection:
+            assert Caller.from_socket(child.connection).system_unit == "romd.service"
+            late = Caller.from_socket(child.connection)
+            child.end()
+            assert late.system_unit is None
+
+
+@needs_pidfd
+def test_after_the_connection_the_unit_is_for_logs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer, "_units_of_pid", lambda _: Units("romd.service"))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        early, late = Caller.from_socket(ours), Caller.from_socket(ours)
+        assert early.system_unit == "romd.service"
+    assert (early.system_unit, early.unit) == ("romd.service", "romd.service")
+    assert (late.system_unit, late.unit) == (None, "romd.service")
+    assert late.label is None
+    with late.pidfd() as pidfd:
+        assert pidfd is None
+
+
+def test_before_linux_6_5_the_unit_is_that_of_the_pid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer, "_units_of_pid", lambda _: Units("romd.service"))
+    monkeypatch.setattr(peer, "open_pidfd", lambda _: None)
+    monkeypatch.setattr(peer, "kernel_has_peer_pidfd", lambda: False)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert Caller.from_socket(ours).system_unit == "romd.service"
+
+
+def test_the_label_is_what_the_kernel_says() -> None:
+    """On most hosts of developers there is no security module; then there is no label, and no error."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        try:
+            said = ours.getsockopt(socket.SOL_SOCKET, socket.SO_PEERSEC, 1024).rstrip(b"\0").decode()
+        except OSError:
+            said = None
+        caller = Caller.from_socket(ours)
+        assert caller.label == said
+    assert caller.label == said

@@ -10,7 +10,7 @@ def status_service(version: str, look: Callable[[], Awaitable[Status]]) -> Servi
     """The service `superd`; `look` looks at the daemon."""
     service = Service("superd", version=version, summary="The daemon itself.")
 
-    @service.method(status)
+    @service.method(status, access="public")
     async def handle_status(params: Nothing, context: Context) -> Status:  # noqa: ARG001 - every handler has them
         return await look()
 
