@@ -3,6 +3,7 @@
 import base64
 import binascii
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
@@ -22,6 +23,15 @@ _SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fc
 
 #: Bytes of a block as stat(2) counts them.
 _BLOCK: Final = 512
+
+#: memfd_create(2); Python does not name it.
+_MFD_NOEXEC_SEAL: Final = 0x0008
+
+#: Bytes that are compared at once: few enough for the cache.
+_COMPARED: Final = 256 * 1024
+
+#: The members that a blob in a message has.
+_SHAPES: Final = ({"inline"}, {"memfd", "size"})
 
 
 class Blob:
@@ -43,10 +53,8 @@ class Blob:
         self._inline: bytes | None = None
         if self._size <= BLOB_INLINE_MAX:
             self._inline = bytes(source)
-            return
-        with Blob.allocate(self._size) as room:
-            room.view[:] = source
-            self._fd = room.seal().detach()
+        else:
+            self._fd = _copied(source)
 
     @classmethod
     def allocate(cls, size: int) -> "BlobRoom":
@@ -59,6 +67,19 @@ class Blob:
         blob = cls()
         blob._inline, blob._fd, blob._size = None, fd, size
         return blob
+
+    @classmethod
+    def _of_bytes(cls, data: bytes) -> Self:
+        """Keep bytes that came in a message, however many: what a peer sends must not cost a descriptor."""
+        blob = cls()
+        blob._inline, blob._size = data, len(data)
+        return blob
+
+    def share(self) -> Self:
+        """Another blob of the same bytes, without a copy, to be closed by itself; raises ValueError once this is closed."""
+        if self._inline is not None:
+            return self._of_bytes(self._inline)
+        return self._of_memfd(fcntl.fcntl(self.fileno(), fcntl.F_DUPFD_CLOEXEC, 3), self._size)
 
     def __len__(self) -> int:
         return self._size
@@ -81,7 +102,14 @@ class Blob:
 
     @override
     def __eq__(self, other: object) -> bool:
-        return self.view == other.view if isinstance(other, Blob) else NotImplemented
+        if not isinstance(other, Blob):
+            return NotImplemented
+        one, two = self.view, other.view
+        # Views are compared item by item, which is slow; bytes are not.
+        return self._size == other._size and all(
+            bytes(one[start : start + _COMPARED]) == two[start : start + _COMPARED].tobytes()
+            for start in range(0, self._size, _COMPARED)
+        )
 
     __hash__ = None  # type: ignore[assignment]  # the bytes may be gigabytes
 
@@ -134,25 +162,22 @@ class Blob:
     def written(self, context: object) -> dict[str, object]:
         """What stands for it in a message; a large one goes into the context, an Outgoing."""
         if self._inline is not None:
-            return {"inline": base64.b64encode(self._inline).decode("ascii")}
+            if self._size <= BLOB_INLINE_MAX:
+                return {"inline": base64.b64encode(self._inline).decode("ascii")}
+            self._fd, self._inline = _copied(self._inline), None
         return {"memfd": outgoing_of(context).add(self), "size": self._size}
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         """In Python a Blob; in JSON `inline` or `memfd` and `size`."""
-        inline = core_schema.typed_dict_schema(
-            {"inline": core_schema.typed_dict_field(core_schema.str_schema(strict=True))},
+        members = {
+            "inline": core_schema.str_schema(strict=True),
+            "memfd": core_schema.int_schema(ge=0, strict=True),
+            "size": core_schema.int_schema(strict=True),
+        }
+        message = core_schema.typed_dict_schema(
+            {name: core_schema.typed_dict_field(schema, required=False) for name, schema in members.items()},
             extra_behavior="forbid",
-        )
-        index = core_schema.int_schema(ge=0, strict=True)
-        size = core_schema.int_schema(strict=True)
-        memfd = core_schema.typed_dict_schema(
-            {"memfd": core_schema.typed_dict_field(index), "size": core_schema.typed_dict_field(size)},
-            extra_behavior="forbid",
-        )
-        message = core_schema.tagged_union_schema(
-            {"inline": inline, "memfd": memfd},
-            discriminator=lambda value: "memfd" if isinstance(value, dict) and "memfd" in value else "inline",
         )
         return core_schema.json_or_python_schema(
             json_schema=core_schema.with_info_after_validator_function(
@@ -202,7 +227,7 @@ class BlobRoom:
             message = f"a blob that is filled in place has 1 to {BLOB_SIZE_MAX} bytes, not {size}"
             raise ValueError(message)
         self._size: Final = size
-        self._fd = os.memfd_create("superd-blob", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self._fd = _memfd()
         try:
             os.posix_fallocate(self._fd, 0, size)
             self._map = mmap.mmap(self._fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
@@ -236,15 +261,35 @@ class BlobRoom:
         self._give_up()
 
 
+def _memfd() -> int:
+    """An empty memfd, which nobody can make executable where the kernel knows of that (6.3; a host may insist on it)."""
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    try:
+        return os.memfd_create("superd-blob", flags | _MFD_NOEXEC_SEAL)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    return os.memfd_create("superd-blob", flags)
+
+
+def _copied(data: bytes | memoryview) -> int:
+    """A sealed memfd with these bytes."""
+    with Blob.allocate(len(data)) as room:
+        room.view[:] = data
+        return room.seal().detach()
+
+
 def _write(blob: Blob, info: SerializationInfo) -> dict[str, object]:
     return blob.written(info.context)
 
 
 def _read(fields: dict[str, Any], context: object) -> Blob:
     """The blob of a message; raises PydanticCustomError for one that cannot be trusted."""
+    if fields.keys() not in _SHAPES:
+        raise PydanticCustomError("blob_shape", "A blob has either `inline` or `memfd` and `size`")
     if "inline" in fields:
         try:
-            return Blob(base64.b64decode(fields["inline"], validate=True))
+            return Blob._of_bytes(base64.b64decode(fields["inline"], validate=True))  # noqa: SLF001 - of this module
         except (binascii.Error, ValueError):
             raise PydanticCustomError(
                 "blob_base64", "Inline bytes are base64 with padding, RFC 4648 §4"
@@ -254,9 +299,7 @@ def _read(fields: dict[str, Any], context: object) -> Blob:
         raise PydanticCustomError(
             "blob_size", "A blob in a memfd has 1 to {most} bytes", {"most": BLOB_SIZE_MAX}
         )
-    blob = received.take(index, lambda fd: Blob._of_memfd(fd, size))  # noqa: SLF001 - of this module
-    if not isinstance(blob, Blob):
-        raise PydanticCustomError("fd_reused", "Each descriptor is used once")
+    blob = received.take(index, Blob, lambda fd: Blob._of_memfd(fd, size))  # noqa: SLF001 - of this module
     _check(blob.fileno(), size)
     return blob
 

@@ -5,12 +5,17 @@ no context and pays nothing.
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import os
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, Protocol, TypeGuard
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, Final, Protocol, TypeAlias, TypeGuard, TypeVar
 
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel
+from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
+from typing_extensions import override
 
 from superd_client.wire.limits import FDS_PER_FRAME_MAX
 
@@ -33,6 +38,12 @@ class Owner(Protocol):
 
     def close(self) -> None:
         """Close it. May be called again."""
+
+
+O = TypeVar("O", bound=Owner)  # noqa: E741 - an owner
+
+#: The path from a value to a part of it, as in the faults of pydantic.
+Place: TypeAlias = tuple[int | str, ...]
 
 
 class Outgoing:
@@ -64,8 +75,7 @@ class Outgoing:
 
     def close_sources(self) -> None:
         """Close what they were duplicates of, where that is ours: the result of a handler."""
-        for source in self.sources:
-            source.close()
+        close_owners(self.sources)
 
     def looked_at(self) -> "Received":
         """What a receiver would see, for checking what was written: the sources themselves, and nothing to close."""
@@ -75,58 +85,68 @@ class Outgoing:
 class Received:
     """The descriptors that came with a message, and what was made of them."""
 
-    __slots__ = ("_fds", "_made", "_used")
+    __slots__ = ("_again", "_fds", "_made", "_used")
 
     def __init__(self, fds: Sequence[int]) -> None:
         """Own `fds`."""
         self._fds: list[int | None] = list(fds)
         self._made: dict[int, Owner] = {}
         self._used: set[int] = set()
+        self._again: set[int] = set()
 
     def begin(self) -> None:
         """Begin to read the message, perhaps once more: what was made the first time is given out again."""
         self._used.clear()
+        self._again.clear()
 
-    def take(self, index: int, make: Callable[[int], Owner]) -> Owner:
-        """The owner of an index's descriptor: what `make` makes of it, or made at an earlier reading.
+    def take(self, index: int, kind: type[O], make: Callable[[int], O]) -> O:
+        """The owner of an index's descriptor, a `kind`: what `make` makes of it, or made before.
 
-        Raises PydanticCustomError for an index that is not there, or was taken in this reading.
+        A union reads the same part once for each of its branches, so an index may be asked for again; `check` tells
+        whether that was another part. Raises PydanticCustomError for an index that is not there.
         """
-        self._check(index)
-        if index not in self._made:
-            fd, self._fds[index] = self._fds[index], None
-            if fd is None:
-                raise PydanticCustomError("fd_reused", "Each descriptor is used once")
+        if index >= len(self._fds):
+            raise PydanticCustomError("fd_missing", "No descriptor with this index came with the message")
+        (self._again if index in self._used else self._used).add(index)
+        fd, self._fds[index] = self._fds[index], None
+        if fd is not None:
             self._made[index] = make(fd)
-        return self._made[index]
+        owner = self._made.get(index)
+        if not isinstance(owner, kind):
+            raise _reused()
+        return owner
 
-    def check_all_used(self) -> None:
-        """Raise PydanticCustomError where a descriptor came that nothing in the message stands for."""
-        surplus = len(self._fds) - len(self._used)
-        if surplus:
-            raise PydanticCustomError("fd_surplus", "{n} descriptors came that nothing uses", {"n": surplus})
+    def check(self, value: object) -> None:
+        """Raise ValidationError unless what was read has each descriptor in one place."""
+        faults = [(place, _reused()) for place in self._places_of_reuse(value)]
+        unused = len(self._fds) - len(self._used)
+        if unused:
+            surplus = PydanticCustomError(
+                "fd_surplus", "Descriptors came that nothing uses: {n}", {"n": unused}
+            )
+            faults.append(((), surplus))
+        if faults:
+            details: list[InitErrorDetails] = [
+                {"type": fault, "loc": place, "input": None} for place, fault in faults
+            ]
+            raise ValidationError.from_exception_data("descriptors", details, hide_input=True)
 
-    def give_back(self) -> None:
-        """Own nothing any more: all that came belongs to whoever gave it to this object."""
-        self._fds = [None] * len(self._fds)
-        for owner in self._made.values():
-            with contextlib.suppress(ValueError):
-                owner.detach()
-        self._made.clear()
+    def _places_of_reuse(self, value: object) -> Iterator[Place]:
+        suspects = {id(self._made[index]) for index in self._again}
+        if not suspects:
+            return  # the usual case, told without a look at the value
+        seen: set[int] = set()
+        for place, part in _parts(value):
+            if id(part) in suspects:
+                if id(part) in seen:
+                    yield place
+                seen.add(id(part))
 
     def close(self) -> None:
         """Close all that came and was not detached. May be called again."""
         fds, self._fds = self._fds, [None] * len(self._fds)
         close_all(fd for fd in fds if fd is not None)
-        for owner in self._made.values():
-            owner.close()
-
-    def _check(self, index: int) -> None:
-        if index >= len(self._fds):
-            raise PydanticCustomError("fd_missing", "No descriptor with this index came with the message")
-        if index in self._used:
-            raise PydanticCustomError("fd_reused", "Each descriptor is used once")
-        self._used.add(index)
+        close_owners(self._made.values())
 
 
 class _Looking(Received):
@@ -136,6 +156,11 @@ class _Looking(Received):
         super().__init__(())
         self._fds = [None] * len(sources)
         self._made = dict(enumerate(sources))
+
+    @override
+    def _places_of_reuse(self, value: object) -> Iterator[Place]:
+        """None: one source may be sent twice, as two descriptors."""
+        return iter(())
 
 
 def received_of(context: object) -> Received:
@@ -161,6 +186,43 @@ def holds_descriptors(schema: object) -> bool:
             return True
         return any(holds_descriptors(part) for part in schema.values())
     return isinstance(schema, list | tuple) and any(map(holds_descriptors, schema))
+
+
+def _reused() -> PydanticCustomError:
+    return PydanticCustomError("fd_reused", "Each descriptor is used once")
+
+
+def _parts(value: object, place: Place = ()) -> Iterator[tuple[Place, object]]:
+    """A value and all that it holds, each with its place."""
+    yield place, value
+    for name, part in _members(value):
+        yield from _parts(part, (*place, name))
+
+
+def _members(value: object) -> Iterable[tuple[int | str, object]]:
+    if isinstance(value, BaseModel):
+        return _named(value)
+    if dataclasses.is_dataclass(value):
+        return ((field.name, getattr(value, field.name, None)) for field in dataclasses.fields(value))
+    if isinstance(value, Mapping):
+        return ((str(key), part) for key, part in value.items())
+    if isinstance(value, list | tuple | AbstractSet | deque):
+        return enumerate(value)
+    return ()
+
+
+def _named(model: BaseModel) -> Iterable[tuple[str, object]]:
+    fields = type(model).model_fields
+    for name, part in model:
+        alias = fields[name].validation_alias if name in fields else None
+        yield (alias if isinstance(alias, str) else name), part
+
+
+def close_owners(owners: Iterable[Owner]) -> None:
+    """Close what owns a descriptor, whether or not its close succeeds."""
+    for owner in owners:
+        with contextlib.suppress(OSError):  # as in close_all
+            owner.close()
 
 
 def close_all(fds: Iterable[int]) -> None:

@@ -97,7 +97,7 @@ class Fd:
         """In Python an Fd; in JSON its index among the descriptors of the frame."""
         index = core_schema.int_schema(ge=0, strict=True)
         received = core_schema.with_info_after_validator_function(
-            lambda value, info: received_of(info.context).take(value, cls), index
+            lambda value, info: received_of(info.context).take(value, cls, cls), index
         )
         return core_schema.json_or_python_schema(
             json_schema=received,

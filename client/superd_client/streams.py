@@ -11,7 +11,7 @@ from superd_client.contract import Method, P, R, check_nesting, fd_count_faults,
 from superd_client.descriptors import Outgoing, Received, close_all
 from superd_client.strictjson import StrictReader
 from superd_client.wire.control import ItemHead, item_fields
-from superd_client.wire.envelope import MessageRefused, list_faults, parse_json
+from superd_client.wire.envelope import ItemRefused, MessageRefused, list_faults, parse_json
 from superd_client.wire.errors import ErrorCode, ErrorObject
 
 I = TypeVar("I")  # noqa: E741 - an item, as P are params and R is a result
@@ -54,39 +54,52 @@ class ItemCodec(Generic[I]):
     def decode(self, body: bytes, fds: Sequence[int], head: ItemHead) -> I:
         """Read the whole message that `head` announces, with the descriptors that came along, which belong to the item.
 
-        Raises MessageRefused, with faults where the item has some; the descriptors are the caller's then.
+        Raises MessageRefused for a message that is none: the descriptors are the caller's then. Raises ItemRefused,
+        with faults, for an item that does not fit, or whatever the model's validators raise: they are closed then.
         """
-        received = Received(fds) if fds else None
-        try:
-            return self._read(body, received, len(fds), head)
-        except BaseException:
-            if received is not None:
-                received.give_back()
-            raise
+        if fds:
+            check_item(parse_json(body), len(fds), head)
+            item = self._read_with(body, Received(fds))
+        else:
+            fields = self._read(body, None)
+            check_item(fields, 0, head)
+            item = fields["params"]["item"]
+        return item
 
-    def _read(self, body: bytes, received: Received | None, came: int, head: ItemHead) -> I:
-        if received is not None:
-            check_item(parse_json(body), came, head)
+    def _read_with(self, body: bytes, received: Received) -> I:
+        """Read an item with descriptors. Its validators may close some: no number goes back to anybody from here."""
         try:
-            fields = self._message_reader.read(body, received)
+            item: I = self._read(body, received)["params"]["item"]
+        except BaseException:
+            received.close()
+            raise
+        return item
+
+    def _read(self, body: bytes, received: Received | None) -> Any:
+        try:
+            return self._message_reader.read(body, received)
         except ValidationError as error:
             faults = list_faults(error, skip=_PLACE_OF_ITEM)
             message = f"{self._name}: an item does not fit its model"
-            raise MessageRefused(ErrorObject(ErrorCode.INVALID_PARAMS, message, faults)) from None
-        check_item(fields, came, head)
-        item: I = fields["params"]["item"]
-        return item
+            raise ItemRefused(ErrorObject(ErrorCode.INVALID_PARAMS, message, faults)) from None
 
 
 def check_item(fields: Mapping[str, Any], came: int, head: ItemHead) -> None:
-    """Raise MessageRefused for an item with other descriptors than it declares, or another id or number than its head."""
+    """Raise MessageRefused for an item with other descriptors than it declares, or another id or number than its head.
+
+    The head was found at the first `params`; a second one is what counts, and may be anything.
+    """
     meta = fields.get("meta")
     declared = meta.get("fds", 0) if isinstance(meta, Mapping) else 0
     if declared != came:
         faults = {"errors": fd_count_faults(declared, came)}
         raise MessageRefused(ErrorObject(ErrorCode.INVALID_REQUEST, faults["errors"][0]["msg"], faults))
-    params = fields["params"]
-    if (params["id"], params["seq"]) != head:
+    params = fields.get("params")
+    if (
+        not isinstance(params, Mapping)
+        or (params.get("id"), params.get("seq")) != head
+        or "item" not in params
+    ):
         message = "an item whose id or number stands there twice"
         raise MessageRefused(ErrorObject(ErrorCode.INVALID_REQUEST, message, {}))
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from pydantic import Discriminator, TypeAdapter, ValidationError
-from pydantic_core import PydanticCustomError, to_json
+from pydantic_core import to_json
 from typing_extensions import TypedDict
 
 from superd_client.descriptors import Received, holds_descriptors
@@ -69,12 +69,7 @@ class StrictReader(Generic[T]):
             return value
         received.begin()
         value = self._validate(body, strict=True, context=received)
-        try:
-            received.check_all_used()
-        except PydanticCustomError as fault:
-            raise ValidationError.from_exception_data(
-                "descriptors", [{"type": fault, "loc": (), "input": None}], hide_input=True
-            ) from None
+        received.check(value)
         return value
 
 

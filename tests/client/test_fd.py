@@ -13,7 +13,7 @@ from superd_client.contract import UntypedMethod
 from superd_client.descriptors import Outgoing, Received, holds_descriptors
 from superd_client.parser import CallParser
 from superd_client.wire.control import ItemHead
-from superd_client.wire.envelope import MessageRefused, Mismatch, Request, Result
+from superd_client.wire.envelope import ItemRefused, MessageRefused, Mismatch, Request, Result
 from superd_client.wire.errors import ErrorObject
 from superd_client.wire.limits import FDS_PER_FRAME_MAX
 
@@ -259,15 +259,16 @@ def test_items(pipe: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("item", ['{"first":1}', '{"first":0,"others":[0]}', '{"first":0,"x":1}'])
-def test_items_that_are_refused_leave_theirs_to_the_caller(pipe: tuple[int, int], item: str) -> None:
+def test_items_that_are_none_leave_theirs_to_the_caller(pipe: tuple[int, int], item: str) -> None:
     text = f'{{"jsonrpc":"2.0","method":"rpc.item","params":{{"id":1,"seq":0,"item":{item}}},"meta":{{"fds":1}}}}'
-    with pytest.raises(MessageRefused, match="does not fit"):
-        watch.items.decode(text.encode(), pipe[:1], ItemHead(1, 0))
     with pytest.raises(MessageRefused, match="declares 1"):
         watch.items.decode(text.encode(), pipe, ItemHead(1, 0))
     with pytest.raises(MessageRefused, match="twice"):
         watch.items.decode(text.encode(), pipe[:1], ItemHead(1, 7))
     assert all(map(is_open, pipe))
+    with pytest.raises(ItemRefused, match="does not fit"):
+        watch.items.decode(text.encode(), pipe[:1], ItemHead(1, 0))
+    assert not is_open(pipe[0])
 
 
 def test_declared_errors_take_none_along() -> None:
@@ -277,7 +278,7 @@ def test_declared_errors_take_none_along() -> None:
 
 def test_received_closes_what_was_not_made_anything_of(pipe: tuple[int, int]) -> None:
     received = Received(pipe)
-    received.take(0, Fd)
+    received.take(0, Fd, Fd)
     received.close()
     received.close()
     assert not any(map(is_open, pipe))

@@ -21,6 +21,7 @@ from superd_client.wire.control import (
 )
 from superd_client.wire.envelope import (
     Failure,
+    ItemRefused,
     Notification,
     Reply,
     RequestId,
@@ -43,7 +44,10 @@ class PendingCall(Protocol):
         """Read a reply; raises MessageRefused, and owns nothing then."""
 
     def decode_item(self, body: bytes, fds: Sequence[int], head: ItemHead, /) -> Any:
-        """Read the item that `head` announces, or return a Mismatch; raises MessageRefused, and owns nothing then."""
+        """Read the item that `head` announces, or return a Mismatch.
+
+        Raises MessageRefused, and owns nothing then; after ItemRefused the descriptors are closed.
+        """
 
 
 CallT = TypeVar("CallT", bound=PendingCall)
@@ -185,8 +189,9 @@ class ClientConnection(Connection, Generic[CallT]):
             fds = self._decoder.take_fds()
             try:
                 event = self._match(body, fds)
-            except RemoteProtocolError:
-                self._decoder.surplus.extend(fds)
+            except RemoteProtocolError as broken:
+                if not isinstance(broken, ItemRefused):
+                    self._decoder.surplus.extend(fds)
                 self._break()
                 raise
             if event is not None:

@@ -150,6 +150,10 @@ class MessageRefused(RemoteProtocolError):
         self.id = request_id
 
 
+class ItemRefused(MessageRefused):
+    """An item whose value does not fit its contract. Unlike with other refusals, its descriptors are closed already."""
+
+
 # --- what a legal message looks like -------------------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ from superd_client.wire.control import (
     parse_control,
 )
 from superd_client.wire.envelope import (
+    ItemRefused,
     MessageRefused,
     Notification,
     Request,
@@ -38,7 +39,7 @@ from superd_client.wire.streams import Inflow, Outflow
 #: Reads a call and owns its descriptors, unless it raises MessageRefused.
 ParseCall: TypeAlias = Callable[[bytes, Sequence[int]], Request | Notification]
 
-#: Reads the item that a head announces, and owns its descriptors. Raises MessageRefused, and owns nothing then.
+#: Reads the item that a head announces, and owns its descriptors, unless it raises MessageRefused that is no ItemRefused.
 ParseItem: TypeAlias = Callable[[bytes, Sequence[int], ItemHead], Any]
 
 
@@ -197,6 +198,8 @@ class ServerConnection(Connection):
         try:
             inflow.accept(head.seq)
             return Item(head.id, parse(body, fds, head))
+        except ItemRefused as refused:
+            return StreamBroken(head.id, refused.error)
         except RemoteProtocolError as broken:
             self._decoder.surplus.extend(fds)
             return StreamBroken(head.id, broken.error)
