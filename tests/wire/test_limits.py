@@ -27,7 +27,7 @@ def limits_of_the_page() -> dict[str, int]:
 def number(figure: str) -> int:
     if "^" not in figure:
         return int(figure.replace(",", ""))
-    return 2 ** int(figure.removeprefix("2^").removesuffix(" - 1")) - 1
+    return (1 << int(figure.removeprefix("2^").removesuffix(" - 1"))) - 1
 
 
 def constants(module: ModuleType) -> dict[str, int]:
