@@ -1,5 +1,8 @@
 """How the items of streams and uploads are written and read."""
 
+import contextlib
+import os
+from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
@@ -106,10 +109,49 @@ def test_a_message_that_is_not_what_its_head_said(codec: Any, body: bytes) -> No
         codec.decode(body, (), HEAD)
 
 
+@pytest.fixture
+def fds() -> Iterator[tuple[int, int]]:
+    pair = os.pipe()
+    yield pair
+    for fd in pair:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+
+def is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("codec", [NUMBERS.items, UNTYPED])
-@pytest.mark.parametrize("fds", [(), (5,), (5, 6)])
-def test_descriptors_of_an_item_that_has_none(codec: Any, fds: tuple[int, ...]) -> None:
-    for declared in range(3):
-        if declared or fds:
-            with pytest.raises(MessageRefused):
-                codec.decode(dump_item(1, 0, b"1", declared), fds, HEAD)
+@pytest.mark.parametrize(("came", "declared"), [(0, 1), (1, 0), (1, 2), (2, 1)])
+def test_an_item_that_comes_with_other_descriptors_than_it_declares(
+    codec: Any, came: int, declared: int, fds: tuple[int, int]
+) -> None:
+    with pytest.raises(MessageRefused) as caught:
+        codec.decode(dump_item(1, 0, b"1", declared), fds[:came], HEAD)
+    assert caught.value.error.code == ErrorCode.INVALID_REQUEST
+    assert all(map(is_open, fds))  # the caller closes them
+
+
+def test_descriptors_that_no_model_has_are_a_fault_and_without_a_model_closed(fds: tuple[int, int]) -> None:
+    body = dump_item(1, 0, b"1", 2)
+    with pytest.raises(MessageRefused) as caught:
+        NUMBERS.items.decode(body, fds, HEAD)
+    assert caught.value.error.code == ErrorCode.INVALID_PARAMS
+    assert all(map(is_open, fds))
+    assert UNTYPED.decode(body, fds, HEAD) == 1
+    assert not any(map(is_open, fds))
+
+
+@pytest.mark.parametrize("end", [b'},"params":5}', b'},"meta":5}'])
+@pytest.mark.parametrize("codec", [NUMBERS.items, UNTYPED])
+def test_a_message_that_is_not_what_its_head_said_with_descriptors(
+    codec: Any, end: bytes, fds: tuple[int, int]
+) -> None:
+    with pytest.raises(MessageRefused):
+        codec.decode(START + end, fds, HEAD)
+    assert all(map(is_open, fds))

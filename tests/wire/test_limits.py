@@ -7,10 +7,10 @@ from superd_client.wire import limits
 from superd_client.wire.errors import ErrorCode
 from tests.wire.golden import PAGE
 
-UNITS = {"KiB": 1024, "MiB": 1024**2}
+UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 #: `NAME` | 16 MiB; `OTHER` 1 KiB: a name, the figure that follows it, and a unit that multiplies it.
-ENTRY = re.compile(r"`([A-Z_]+)`[ |]*(2\^\d+ - 1|[\d,]+)(?: (KiB|MiB))?")
+ENTRY = re.compile(r"`([A-Z_]+)`[ |]*(2\^\d+ - 1|[\d,]+)(?: (KiB|MiB|GiB))?")
 
 
 def section(number: str) -> str:
