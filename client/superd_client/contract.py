@@ -244,19 +244,9 @@ class UntypedMethod:
         if params is not None and not isinstance(params, Mapping):
             message = f"{self.name}: params are passed by name, as a mapping, not as {type(params).__name__}"
             raise TypeError(message)
-        try:
-            text = json.dumps(
-                dict(params or {}),
-                allow_nan=False,
-                ensure_ascii=False,
-                separators=(",", ":"),
-                default=lambda value: _write_descriptor(value, outgoing),
-            )
-        except RecursionError:
-            raise ValueError(_TOO_DEEP) from None
-        body = text.encode()
-        check_nesting(body, _AROUND_PAYLOAD)
-        return body
+        return write_json(
+            dict(params or {}), _AROUND_PAYLOAD, lambda value: _write_descriptor(value, outgoing)
+        )
 
     def decode_reply(self, body: bytes, fds: Sequence[int] = ()) -> Reply:
         """Read a reply; raises MessageRefused if it is not a legal one.
@@ -306,6 +296,20 @@ def check_method_name(name: str) -> None:
 
 
 _TOO_DEEP: Final = f"arrays and objects of a message nest at most {NESTING_MAX} deep"
+
+
+def write_json(value: object, around: int, default: Callable[[Any], Any] | None = None) -> bytes:
+    """Write data of no model, around which so many objects stand, and for what is no data what `default` makes of it.
+
+    Raises TypeError or ValueError for what is no JSON.
+    """
+    try:
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=default)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    body = text.encode()
+    check_nesting(body, around)
+    return body
 
 
 def check_nesting(value: bytes, around: int) -> None:

@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
-from pydantic_core import to_json
 from typing_extensions import override
 
-from superd_client.contract import Method, P, R, check_nesting, fd_count_faults, write_with
+from superd_client.contract import Method, P, R, check_nesting, fd_count_faults, write_json, write_with
 from superd_client.descriptors import Outgoing, Received, close_all
 from superd_client.strictjson import StrictReader
-from superd_client.wire.control import ItemHead, item_fields
-from superd_client.wire.envelope import ItemRefused, MessageRefused, list_faults, parse_json
+from superd_client.wire.control import ItemHead, item_fields, read_item
+from superd_client.wire.envelope import ItemRefused, MessageRefused, list_faults
 from superd_client.wire.errors import ErrorCode, ErrorObject
 
 I = TypeVar("I")  # noqa: E741 - an item, as P are params and R is a result
@@ -58,7 +57,7 @@ class ItemCodec(Generic[I]):
         with faults, for an item that does not fit, or whatever the model's validators raise: they are closed then.
         """
         if fds:
-            check_item(parse_json(body), len(fds), head)
+            check_item(read_item(body), len(fds), head)
             item = self._read_with(body, Received(fds))
         else:
             fields = self._read(body, None)
@@ -174,17 +173,14 @@ class UntypedItems:
 
     def encode(self, value: object) -> bytes:
         """Write an item as JSON; raises ValueError or TypeError for what JSON cannot say."""
-        body = to_json(value, inf_nan_mode="constants")
-        parse_json(body)
-        check_nesting(body, _AROUND_ITEM)
-        return body
+        return write_json(value, _AROUND_ITEM)
 
     def decode(self, body: bytes, fds: Sequence[int], head: ItemHead) -> Any:
         """Read the whole message that `head` announces; raises MessageRefused, and the descriptors are the caller's then.
 
         Otherwise it closes them: nothing says what they are.
         """
-        fields = parse_json(body)
+        fields = read_item(body)
         check_item(fields, len(fds), head)
         close_all(fds)
         return fields["params"]["item"]

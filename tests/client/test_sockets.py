@@ -176,6 +176,12 @@ def test_the_pauses_grow_to_a_bound() -> None:
     assert max(delays) == delays[-1] == BACKOFF_MAX
 
 
+def test_a_socket_of_another_type_is_refused() -> None:
+    with serving() as server, pytest.raises(OSError, match="rotocol") as caught:
+        connect(parse_address(server.address.replace("unix:", "unix-seqpacket:")))
+    assert caught.value.errno == errno.EPROTOTYPE
+
+
 @pytest.mark.parametrize(
     ("code", "expected"),
     [

@@ -1,6 +1,7 @@
 """Reads vectors/*.json, as vectors/README.md describes them."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -24,6 +25,11 @@ class Vector(NamedTuple):
     def name(self) -> str:
         name: str = self.case["name"]
         return name
+
+    @property
+    def clause(self) -> str:
+        clause: str = self.case["clause"]
+        return clause
 
     def data(self, notation: object, ids: Mapping[str, object] | None = None) -> bytes:
         """The bytes that `notation` means; `ids` stand for "$a"."""
@@ -86,8 +92,20 @@ def _data(notation: object, define: Mapping[str, str], ids: Mapping[str, object]
     return data
 
 
-def sections_of_the_page() -> Iterator[str]:
-    """The numbers of all headings of the protocol."""
+class Clause(NamedTuple):
+    """One numbered rule of the page, and the heading that it stands under."""
+
+    number: str
+    section: str
+
+
+_CLAUSE: Final = re.compile(r"\*\*(\d+(?:\.\d+)+)\*\*")
+
+
+def clauses_of_the_page() -> Iterator[Clause]:
+    """The clauses of the protocol, in the order of the page."""
+    section = ""
     for line in PAGE.read_text(encoding="utf-8").splitlines():
         if line.startswith(("## ", "### ")):
-            yield line.split()[1].rstrip(".")
+            section = line.split()[1].rstrip(".")
+        yield from (Clause(number, section) for number in _CLAUSE.findall(line))

@@ -3,12 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from superd_client.wire.client import ClientConnection, ReplyReceived
-from superd_client.wire.connection import PeerClosed
-from superd_client.wire.envelope import (
-    Notification,
-    Request,
-)
+from superd_client.wire.client import ClientConnection, ClientEvent
+from superd_client.wire.envelope import Request
 from superd_client.wire.errors import ErrorCode, ErrorObject
 from superd_client.wire.limits import FRAME_SIZE_DEFAULT
 from superd_client.wire.server import ServerConnection, ServerEvent
@@ -16,8 +12,6 @@ from tests.wire.golden import compact, frame
 from tests.wire.transcripts import Call
 
 ERROR = ErrorObject(ErrorCode.INTERNAL_ERROR, "m", {"call_id": "c"})
-
-ClientEvent = ReplyReceived[Call] | Notification | PeerClosed
 
 
 class Wire:
@@ -31,7 +25,7 @@ class Wire:
     def to_server(self, data: bytes) -> list[ServerEvent]:
         return self._carry(data, self.server.receive_data, self.server.next_event)
 
-    def to_client(self, data: bytes) -> list[ClientEvent]:
+    def to_client(self, data: bytes) -> list[ClientEvent[Call]]:
         return self._carry(data, self.client.receive_data, self.client.next_event)
 
     def _carry(self, data: bytes, receive: Callable[[bytes], None], ask: Callable[[], Any]) -> list[Any]:

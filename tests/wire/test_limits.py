@@ -7,10 +7,10 @@ from superd_client.wire import limits
 from superd_client.wire.errors import ErrorCode
 from tests.wire.golden import PAGE
 
-UNITS = {"KiB": 1024, "MiB": 1024**2, "bytes": 1, "characters": 1, "": 1}
+UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
-#: `NAME` | 16 MiB; `OTHER` 1 KiB: a name, and the figure that follows it.
-ENTRY = re.compile(r"`([A-Z_]+)`[ |]*(2\^53 - 1|[\d,]+)(?: (KiB|MiB|bytes|characters))?")
+#: `NAME` | 16 MiB; `OTHER` 1 KiB: a name, the figure that follows it, and a unit that multiplies it.
+ENTRY = re.compile(r"`([A-Z_]+)`[ |]*(2\^\d+ - 1|[\d,]+)(?: (KiB|MiB|GiB))?")
 
 
 def section(number: str) -> str:
@@ -20,9 +20,14 @@ def section(number: str) -> str:
 def limits_of_the_page() -> dict[str, int]:
     found = {}
     for name, figure, unit in ENTRY.findall(section("10")):
-        number = 2**53 - 1 if "^" in figure else int(figure.replace(",", ""))
-        found[name] = number * UNITS[unit]
+        found[name] = number(figure) * UNITS.get(unit, 1)
     return found
+
+
+def number(figure: str) -> int:
+    if "^" not in figure:
+        return int(figure.replace(",", ""))
+    return (1 << int(figure.removeprefix("2^").removesuffix(" - 1"))) - 1
 
 
 def constants(module: ModuleType) -> dict[str, int]:

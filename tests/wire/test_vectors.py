@@ -2,7 +2,7 @@
 
 import json
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
@@ -26,24 +26,15 @@ from superd_client.wire.envelope import (
 )
 from superd_client.wire.errors import ErrorCode, ErrorObject, RemoteProtocolError
 from superd_client.wire.framing import FrameDecoder, encode_frame
-from tests.wire.golden import FILES, Vector, compact, every, load, sections_of_the_page
+from tests.wire.golden import FILES, Vector, compact, every, load
 from tests.wire.transcripts import ClientEnd, ServerEnd, play
-
-#: Headings without a rule that a vector could test: 4 and 7 are in their subsections, 12 is about the vectors.
-WITHOUT_VECTORS: Final = frozenset({"4", "7", "12"})
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_a_file_has_cases_with_names_of_their_own_and_sections_of_the_page(file: str) -> None:
+def test_a_file_has_cases_with_names_of_their_own(file: str) -> None:
     vectors = load(file)
     assert vectors
     assert len({vector.name for vector in vectors}) == len(vectors)
-    assert {vector.case["section"] for vector in vectors} <= set(sections_of_the_page())
-
-
-def test_every_section_of_the_page_has_a_vector() -> None:
-    tested = {vector.case["section"] for file in FILES for vector in load(file)}
-    assert set(sections_of_the_page()) - tested == WITHOUT_VECTORS
 
 
 # --- framing --------------------------------------------------------------------------------------------------

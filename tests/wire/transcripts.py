@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from superd_client.wire.client import ClientConnection, ClientEvent, ReplyReceived
 from superd_client.wire.connection import PeerClosed
-from superd_client.wire.control import ItemHead
+from superd_client.wire.control import ItemHead, read_item
 from superd_client.wire.envelope import (
     Failure,
     MessageRefused,
@@ -16,6 +16,7 @@ from superd_client.wire.envelope import (
     Request,
     RequestId,
     Result,
+    check_fds,
     parse_reply,
 )
 from superd_client.wire.errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
@@ -137,7 +138,12 @@ class Call(NamedTuple):
         return message
 
     def decode_item(self, body: bytes, fds: Sequence[int], head: ItemHead, /) -> Any:
-        return json.loads(body)["params"]["item"]
+        fields = read_item(body)
+        check_fds(fields.get("meta", {}).get("fds", 0), fds, None)
+        params = fields["params"]
+        if (params["id"], params["seq"]) != head:
+            raise MessageRefused(ErrorObject(ErrorCode.INVALID_REQUEST, "not what its head says", {}))
+        return params["item"]
 
 
 class ClientEnd:

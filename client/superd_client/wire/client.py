@@ -5,8 +5,6 @@ from typing import Any, Final, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from superd_client.wire.connection import Connection, PeerClosed
 from superd_client.wire.control import (
-    CONTROL_HEAD,
-    CONTROLS,
     Control,
     ControlRefused,
     Credit,
@@ -16,7 +14,9 @@ from superd_client.wire.control import (
     dump_credit,
     dump_end,
     dump_item,
+    may_be_control,
     parse_control,
+    peek_item,
     peek_number,
 )
 from superd_client.wire.envelope import (
@@ -25,16 +25,17 @@ from superd_client.wire.envelope import (
     Notification,
     Reply,
     RequestId,
+    check_fds,
     dump_meta,
     dump_notification,
     dump_request,
     parse_reply,
 )
 from superd_client.wire.errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
-from superd_client.wire.framing import encode_frame
+from superd_client.wire.framing import PacketRefused, encode_frame
 from superd_client.wire.limits import FRAME_SIZE_DEFAULT
 from superd_client.wire.states import RECEIVING, REQUESTING
-from superd_client.wire.streams import Inflow, Outflow
+from superd_client.wire.streams import Inflow, Outflow, opened
 
 
 class PendingCall(Protocol):
@@ -140,7 +141,7 @@ class ClientConnection(Connection, Generic[CallT]):
     def send_credit(self, request_id: int, items: int) -> bytes:
         """Return the bytes that let the server send so many more items of a stream that is open."""
         self._check_may_control()
-        self._inflows[request_id].grant(items)
+        opened(self._inflows, request_id).grant(items)
         return encode_frame(dump_credit(request_id, items), self.send_limit)
 
     def credit(self, request_id: int) -> int:
@@ -154,7 +155,8 @@ class ClientConnection(Connection, Generic[CallT]):
         Raises LocalProtocolError where there is no credit, FrameTooLarge, after which the upload goes on.
         """
         self._check_may_control()
-        outflow = self._outflows[request_id]
+        outflow = opened(self._outflows, request_id)
+        outflow.check()
         frame = encode_frame(dump_item(request_id, outflow.next_seq, item, fds), self.send_limit)
         outflow.take()
         return frame
@@ -162,6 +164,7 @@ class ClientConnection(Connection, Generic[CallT]):
     def send_end(self, request_id: int) -> bytes:
         """Return the bytes that say that an upload has no more items."""
         self._check_may_control()
+        opened(self._outflows, request_id).end()
         return encode_frame(dump_end(request_id), self.send_limit)
 
     def abandon(self, request_id: int) -> None:
@@ -185,11 +188,12 @@ class ClientConnection(Connection, Generic[CallT]):
 
         Raises RemoteProtocolError when the server breaks the protocol: close the connection.
         """
-        while (body := self._next_body()) is not None:
+        while (body := self._next_body_or_break()) is not None:
             fds = self._decoder.take_fds()
             try:
                 event = self._match(body, fds)
             except RemoteProtocolError as broken:
+                # Whatever raises has left them alone, but for an item that was read in part.
                 if not isinstance(broken, ItemRefused):
                     self._decoder.surplus.extend(fds)
                 self._break()
@@ -197,6 +201,14 @@ class ClientConnection(Connection, Generic[CallT]):
             if event is not None:
                 return event
         return PeerClosed() if self._at_eof() else None
+
+    def _next_body_or_break(self) -> bytes | None:
+        """A server's packet that is not one frame is one of the surprises that end a connection (§7.6)."""
+        try:
+            return self._next_body()
+        except PacketRefused:
+            self._break()
+            raise
 
     def _match(self, body: bytes, fds: Sequence[int]) -> ClientEvent[CallT] | None:
         if not fds:
@@ -207,19 +219,18 @@ class ClientConnection(Connection, Generic[CallT]):
                 if reply.id == peeked:
                     self._forget(peeked)
                     return ReplyReceived(call, reply)
-        if body.startswith(CONTROL_HEAD):
-            control = self._parse_control(body)
-            if control is not None:
-                return self._controlled(control, body, fds)
+        item = self._expected_item(body, fds)
+        if item is not None:
+            return item
+        control = self._parse_control(body) if may_be_control(body) else None
+        if control is not None:
+            return self._controlled(control, body, fds)
         return self._match_slowly(body, fds)
 
     def _match_slowly(self, body: bytes, fds: Sequence[int]) -> ClientEvent[CallT] | None:
         """Match a reply that does not begin as ours do, has a repeated id, or answers nothing that waits."""
         message = parse_reply(body)
         if isinstance(message, Notification):
-            control = self._parse_control(body) if message.method in CONTROLS else None
-            if control is not None:
-                return self._controlled(control, body, fds)
             self._decoder.surplus.extend(fds)
             return message
         if message.id is None:
@@ -243,27 +254,49 @@ class ClientConnection(Connection, Generic[CallT]):
         """What a notification of the protocol does here; nothing, where its call has ended."""
         if isinstance(control, ItemHead):
             return self._item(control, body, fds)
-        self._decoder.surplus.extend(fds)
+        check_fds(0, fds, None)
         if isinstance(control, Credit):
             return self._credited(control)
         # A server has nothing to cancel or to end here.
         return control if isinstance(control, Goaway) else None
 
+    def _expected_item(self, body: bytes, fds: Sequence[int]) -> ItemReceived[CallT] | None:
+        """The next item of a stream, where the body looks like one and is one: then it is read but once."""
+        head = peek_item(body)
+        try:
+            return None if head is None else self._next_item(head, body, fds)
+        except ItemRefused:
+            if fds:
+                raise  # they are closed: nobody can read it once more
+            return None
+        except RemoteProtocolError:
+            return None
+
     def _item(self, head: ItemHead, body: bytes, fds: Sequence[int]) -> ItemReceived[CallT] | None:
-        inflow, call = self._inflows.get(head.id), self._pending.get(head.id)
-        if inflow is None or call is None:
-            if call is not None:
+        item = self._next_item(head, body, fds)
+        if item is None:
+            if head.id in self._pending:
                 raise RemoteProtocolError(_broken("an item of a call that is no stream"))
             self._check_was_ours(head.id)
             self._decoder.surplus.extend(fds)
+        return item
+
+    def _next_item(self, head: ItemHead, body: bytes, fds: Sequence[int]) -> ItemReceived[CallT] | None:
+        """Read the item, which owns its descriptors then; None for no stream.
+
+        Raises RemoteProtocolError, and owns nothing then.
+        """
+        inflow, call = self._inflows.get(head.id), self._pending.get(head.id)
+        if inflow is None or call is None:
             return None
-        inflow.accept(head.seq)
-        return ItemReceived(call, call.decode_item(body, fds, head))
+        inflow.check(head.seq)
+        value = call.decode_item(body, fds, head)
+        inflow.take()
+        return ItemReceived(call, value)
 
     def _credited(self, control: Credit) -> CreditReceived[CallT] | None:
         outflow, call = self._outflows.get(control.id), self._pending.get(control.id)
         if outflow is None or call is None:
-            self._check_was_ours(control.id)
             return None
         outflow.add(control.n)
         return CreditReceived(call, control.n)

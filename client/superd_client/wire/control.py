@@ -1,10 +1,11 @@
-"""The protocol's own notifications (protocol §7, §14): read from and written to JSON.
+"""The protocol's own notifications (protocol §13, §14, §19): read from and written to JSON.
 
-`rpc.item` carries a value whose type only its stream's contract knows. So the id is looked for first, cheaply where
-the message is written as ours are, and the whole is then read once, by the contract's own reader.
+`rpc.item` carries a value whose type only its stream's contract knows. So its head is looked for first, and where that
+announces the next item of a stream the whole is read once, by the contract's own reader. All else is read in full.
 """
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, NamedTuple, NotRequired, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError, with_config
@@ -23,17 +24,11 @@ from superd_client.wire.envelope import (
 from superd_client.wire.errors import ErrorCode, ErrorObject
 from superd_client.wire.limits import CREDIT_MAX, ID_INTEGER_MAX
 
-#: The notifications that belong to the protocol.
 CANCEL: Final = "rpc.cancel"
 CREDIT: Final = "rpc.credit"
 ITEM: Final = "rpc.item"
 END: Final = "rpc.end"
 GOAWAY: Final = "rpc.goaway"
-
-CONTROLS: Final = frozenset({CANCEL, CREDIT, ITEM, END, GOAWAY})
-
-#: How every notification of the protocol begins where superd wrote it. Only a shortcut.
-CONTROL_HEAD: Final = b'{"jsonrpc":"2.0","method":"rpc.'
 
 
 class Cancel(NamedTuple):
@@ -79,97 +74,96 @@ class ItemMeta(TypedDict):
 Seq: TypeAlias = Annotated[int, Field(ge=0, le=ID_INTEGER_MAX)]
 
 
-@with_config(STRICT)
-class _OnlyId(TypedDict):
-    id: IdField
-
-
-@with_config(STRICT)
-class _CreditParams(TypedDict):
-    id: IdField
-    n: Annotated[int, Field(ge=1, le=CREDIT_MAX)]
-
-
-@with_config(STRICT)
-class _ItemParams(TypedDict):
-    id: IdField
-    seq: Seq
-    item: Any
-
-
-@with_config(STRICT)
-class _GoawayParams(TypedDict):
-    pass
+def _message(method: str, params: Mapping[str, object], meta: object = None) -> Any:
+    """The type of a whole notification of the protocol; one without params may leave them out."""
+    inner = with_config(STRICT)(TypedDict("Params", params))  # type: ignore[operator]  # as below
+    fields: dict[str, object] = {
+        "jsonrpc": Literal["2.0"],
+        "method": Literal[method],
+        "params": inner if params else NotRequired[inner],
+    }
+    if meta is not None:
+        fields["meta"] = NotRequired[meta]
+    return with_config(STRICT)(TypedDict("Fields", fields))  # type: ignore[operator]  # mypy: a TypedDict made at run time
 
 
 def item_fields(item: object) -> Any:
     """The type of a whole `rpc.item` message whose item is of the type `item`."""
-    inner = {"id": IdField, "seq": Seq, "item": item}
-    fields = {
-        "jsonrpc": Literal["2.0"],
-        "method": Literal["rpc.item"],
-        "params": with_config(STRICT)(TypedDict("ItemParams", inner)),  # type: ignore[operator]  # as below
-        "meta": NotRequired[ItemMeta],
-    }
-    return with_config(STRICT)(TypedDict("ItemFields", fields))  # type: ignore[operator]  # mypy: a TypedDict made at run time
+    return _message(ITEM, {"id": IdField, "seq": Seq, "item": item}, ItemMeta)
 
 
-@with_config(STRICT)
-class _Fields(TypedDict):
-    jsonrpc: Literal["2.0"]
-    method: str
-    params: NotRequired[dict[str, Any]]
-    meta: NotRequired[dict[str, Any]]
-
-
-_fields: Final = TypeAdapter(_Fields)
-_only_id: Final = TypeAdapter(_OnlyId)
-_credit: Final = TypeAdapter(_CreditParams)
-_item: Final = TypeAdapter(_ItemParams)
-_goaway: Final = TypeAdapter(_GoawayParams)
+_shapes: Final[Mapping[str, TypeAdapter[dict[str, Any]]]] = {
+    CANCEL: TypeAdapter(_message(CANCEL, {"id": IdField})),
+    CREDIT: TypeAdapter(_message(CREDIT, {"id": IdField, "n": Annotated[int, Field(ge=1, le=CREDIT_MAX)]})),
+    ITEM: TypeAdapter(item_fields(Any)),
+    END: TypeAdapter(_message(END, {"id": IdField})),
+    GOAWAY: TypeAdapter(_message(GOAWAY, {})),
+}
 _legal_id: Final = TypeAdapter[RequestId](IdField)
 
 
 class ControlRefused(MessageRefused):
-    """A notification of the protocol that is none. `id` is the stream or call that it names, if it is a legal one."""
+    """A notification of the protocol that is none. `named` is the call whose id it has, if that is a legal one.
+
+    `error` answers the message (-32600), `error_of_call` the call that it names (-32602).
+    """
+
+    def __init__(self, method: str, faults: ValidationError, named: RequestId | None) -> None:
+        """Put the faults into words, from the message and from its params on."""
+        message = f"not a legal {method}"
+        super().__init__(ErrorObject(ErrorCode.INVALID_REQUEST, message, list_faults(faults)))
+        self.error_of_call = ErrorObject(ErrorCode.INVALID_PARAMS, message, list_faults(faults, skip=1))
+        self.named = named
+
+
+#: How every request of a superd begins.
+_REQUEST_HEAD: Final = b'{"jsonrpc":"2.0","id":'
+
+
+def may_be_control(body: bytes) -> bool:
+    """Whether it is worth asking `parse_control`. What has an id is no notification; a name may be written in escapes."""
+    return not body.startswith(_REQUEST_HEAD) and (b'"rpc.' in body or rb"\u" in body)
 
 
 def parse_control(body: bytes) -> Control | None:
     """Read a notification of the protocol; None for any other message.
 
-    Raises ControlRefused for one whose params do not fit, MessageRefused for what is not JSON.
+    Raises ControlRefused for one that does not fit, MessageRefused for what is not JSON.
     """
-    head = peek_item(body)
-    if head is not None:
-        return head
     value = parse_json(body)
-    if not isinstance(value, dict) or "id" in value or value.get("method") not in CONTROLS:
+    if not isinstance(value, dict) or "id" in value:
         return None
-    params = value.get("params", {})
-    try:
-        fields = _fields.validate_python(value, strict=True)
-        return _read(fields["method"], params)
-    except ValidationError as error:
-        refusal = ErrorObject(ErrorCode.INVALID_PARAMS, f"not a legal {value['method']}", list_faults(error))
-        raise ControlRefused(refusal, _named(params)) from None
+    method = value.get("method")
+    return _read(method, value) if isinstance(method, str) and method in _shapes else None
 
 
-def _read(method: str, params: object) -> Control:
+def _read(method: str, value: dict[str, Any]) -> Control:
+    params = _fields(method, value).get("params", {})
     if method == CANCEL:
-        return Cancel(_only_id.validate_python(params, strict=True)["id"])
+        return Cancel(params["id"])
     if method == CREDIT:
-        fields = _credit.validate_python(params, strict=True)
-        return Credit(fields["id"], fields["n"])
+        return Credit(params["id"], params["n"])
     if method == END:
-        return End(_only_id.validate_python(params, strict=True)["id"])
+        return End(params["id"])
     if method == ITEM:
-        item = _item.validate_python(params, strict=True)
-        return ItemHead(item["id"], item["seq"])
-    _goaway.validate_python(params, strict=True)
+        return ItemHead(params["id"], params["seq"])
     return Goaway()
 
 
-def _named(params: object) -> RequestId | None:
+def _fields(method: str, value: Any) -> dict[str, Any]:
+    try:
+        return _shapes[method].validate_python(value)
+    except ValidationError as error:
+        raise ControlRefused(method, error, _named(value)) from None
+
+
+def read_item(body: bytes) -> Mapping[str, Any]:
+    """Read an `rpc.item` of whose value nothing is known; raises MessageRefused for any other message."""
+    return _fields(ITEM, parse_json(body))
+
+
+def _named(value: Any) -> RequestId | None:
+    params = value.get("params") if isinstance(value, dict) else None
     try:
         return _legal_id.validate_python(params.get("id"), strict=True) if isinstance(params, dict) else None
     except ValidationError:
@@ -185,7 +179,10 @@ _ID_DIGITS_MAX: Final = len(str(ID_INTEGER_MAX))
 
 
 def peek_item(body: bytes) -> ItemHead | None:
-    """The head of an item that is written as ours are and has an integer id, else None."""
+    """What an item that is written as ours are, with an integer id, says in its head; else None.
+
+    It is a guess until the whole is read: a name that comes again later would count instead.
+    """
     found = _ITEM_HEAD.match(body)
     return ItemHead(int(found[1]), int(found[2])) if found else None
 

@@ -39,7 +39,7 @@ class FrameDecoder:
     number of times however finely the stream is cut.
     """
 
-    __slots__ = ("_base", "_buffer", "_fds", "_limit", "_position", "surplus")
+    __slots__ = ("_base", "_buffer", "_fds", "_limit", "_position", "_walked", "surplus")
 
     def __init__(self, limit: int = FRAME_SIZE_DEFAULT) -> None:
         """Accept bodies of at most `limit` bytes."""
@@ -48,8 +48,10 @@ class FrameDecoder:
         self._position = 0
         #: How many bytes of the stream came before the buffer.
         self._base = 0
-        #: Descriptors that wait for the frame that holds the byte at this place of the stream.
-        self._fds: deque[tuple[int, int]] = deque()
+        #: Descriptors that wait for the frame that begins at this place of the stream.
+        self._fds: deque[tuple[int, list[int]]] = deque()
+        #: Where a frame begins, up to which the headers were looked at for `_fds`.
+        self._walked = 0
         #: Descriptors that no frame can have: to be closed by whoever owns this decoder.
         self.surplus: list[int] = []
 
@@ -84,10 +86,24 @@ class FrameDecoder:
 
     def _keep(self, fds: Sequence[int]) -> None:
         """One more than a frame may have is kept, by which it is found out; the others go at once."""
-        place = self._base + len(self._buffer) - 1
-        room = max(FDS_PER_FRAME_MAX + 1 - len(self._fds), 0)
-        self._fds.extend((place, fd) for fd in fds[:room])
+        start = self._start_of_last_frame()
+        if not self._fds or self._fds[-1][0] != start:
+            self._fds.append((start, []))
+        kept = self._fds[-1][1]
+        room = FDS_PER_FRAME_MAX + 1 - len(kept)
+        kept.extend(fds[:room])
         self.surplus.extend(fds[room:])
+
+    def _start_of_last_frame(self) -> int:
+        """The place of the stream where the frame begins that holds the last byte received."""
+        start, end = max(self._walked, self._base + self._position), self._base + len(self._buffer)
+        while (header := start - self._base) + HEADER_SIZE <= len(self._buffer):
+            length = int.from_bytes(self._buffer[header : header + HEADER_SIZE], "big")
+            if start + HEADER_SIZE + length >= end:
+                break
+            start += HEADER_SIZE + length
+        self._walked = start
+        return start
 
     def next_frame(self) -> bytes | None:
         """Return the next body, or None until more bytes come; raises RemoteProtocolError where framing is lost."""
@@ -111,13 +127,9 @@ class FrameDecoder:
 
     def take_fds(self) -> tuple[int, ...]:
         """The descriptors of the frame that was handed out last; whoever takes them owns them."""
-        if not self._fds:
+        if not self._fds or self._fds[0][0] >= self._base + self._position:
             return ()
-        end = self._base + self._position
-        taken = []
-        while self._fds and self._fds[0][0] < end:
-            taken.append(self._fds.popleft()[1])
-        return tuple(taken)
+        return tuple(self._fds.popleft()[1])
 
     def take_surplus(self) -> list[int]:
         """The descriptors that are to be closed: those that no frame can have, and at the end all that wait."""
@@ -126,8 +138,11 @@ class FrameDecoder:
 
     def abandon(self) -> None:
         """Nothing more is asked for: what waits is surplus."""
-        self.surplus.extend(fd for _, fd in self._fds)
+        for _, fds in self._fds:
+            self.surplus.extend(fds)
         self._fds.clear()
+        self._base += len(self._buffer)
+        self._buffer, self._position = b"", 0
 
     def receive_eof(self) -> None:
         """Note the end of file; raises RemoteProtocolError if it cuts a frame short."""
@@ -144,7 +159,7 @@ class PacketDecoder:
     def __init__(self, limit: int = FRAME_SIZE_DEFAULT) -> None:
         """Accept bodies of at most `limit` bytes."""
         self._limit = limit
-        self._packets: deque[tuple[bytes, Sequence[int], int]] = deque()
+        self._packets: deque[tuple[bytes, tuple[int, ...], int]] = deque()
         self._last_fds: tuple[int, ...] = ()
         #: Descriptors that no frame can have: to be closed by whoever owns this decoder.
         self.surplus: list[int] = []
@@ -155,8 +170,12 @@ class PacketDecoder:
         return sum(len(packet) for packet, _, _ in self._packets)
 
     def receive_packet(self, data: bytes, fds: Sequence[int], length: int) -> None:
-        """Take one packet, which had `length` bytes before it was cut to `data`."""
-        self._packets.append((data, fds, length))
+        """Take one packet, which had `length` bytes before it was cut to `data`, and its descriptors.
+
+        One more than a frame may have is kept, by which it is found out; the others go at once.
+        """
+        self.surplus.extend(fds[FDS_PER_FRAME_MAX + 1 :])
+        self._packets.append((data, tuple(fds[: FDS_PER_FRAME_MAX + 1]), length))
 
     def next_frame(self) -> bytes | None:
         """Return the body of the next packet, or None; raises PacketRefused for one that is not one frame."""
@@ -168,7 +187,7 @@ class PacketDecoder:
         except PacketRefused:
             self.surplus.extend(fds)
             raise
-        self._last_fds = tuple(fds)
+        self._last_fds = fds
         return packet[HEADER_SIZE:]
 
     def _check(self, packet: bytes, length: int) -> None:

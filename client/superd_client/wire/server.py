@@ -7,9 +7,8 @@ from pydantic_core import PydanticSerializationError
 
 from superd_client.wire.connection import Connection, PeerClosed
 from superd_client.wire.control import (
-    CONTROL_HEAD,
-    CONTROLS,
     Cancel,
+    Control,
     ControlRefused,
     Credit,
     End,
@@ -18,7 +17,9 @@ from superd_client.wire.control import (
     dump_credit,
     dump_goaway,
     dump_item,
+    may_be_control,
     parse_control,
+    peek_item,
 )
 from superd_client.wire.envelope import (
     ItemRefused,
@@ -26,6 +27,7 @@ from superd_client.wire.envelope import (
     Notification,
     Request,
     RequestId,
+    check_fds,
     dump_failure,
     dump_result,
     parse_call,
@@ -34,7 +36,7 @@ from superd_client.wire.errors import ErrorCode, ErrorObject, LocalProtocolError
 from superd_client.wire.framing import FrameTooLarge, PacketRefused, encode_frame
 from superd_client.wire.limits import FRAME_SIZE_DEFAULT
 from superd_client.wire.states import REPLYING, State
-from superd_client.wire.streams import Inflow, Outflow
+from superd_client.wire.streams import Inflow, Outflow, opened
 
 #: Reads a call and owns its descriptors, unless it raises MessageRefused.
 ParseCall: TypeAlias = Callable[[bytes, Sequence[int]], Request | Notification]
@@ -46,7 +48,7 @@ ParseItem: TypeAlias = Callable[[bytes, Sequence[int], ItemHead], Any]
 class Refused(NamedTuple):
     """Something that is not to be carried out. Answer with `error`, unless `call` is a notification.
 
-    `call` is None where the message could not be read.
+    `call` is None where the message could not be read; else it owns its descriptors, which are to be closed.
     """
 
     id: RequestId | None
@@ -62,7 +64,10 @@ class Item(NamedTuple):
 
 
 class StreamBroken(NamedTuple):
-    """The peer broke the rules of this stream, or sent what its contract refuses: end the call with `error`."""
+    """The peer broke the rules of this call, or sent what its contract refuses: end it with `error`.
+
+    Nothing that the peer still sends for it has any effect.
+    """
 
     id: RequestId
     error: ErrorObject
@@ -122,17 +127,14 @@ class ServerConnection(Connection):
 
     def _read(self, body: bytes, fds: Sequence[int]) -> ServerEvent | None:
         """The event of one body; None for what has no effect."""
+        item = self._expected_item(body, fds)
+        if item is not None:
+            return item
         try:
-            if body.startswith(CONTROL_HEAD):
-                control = parse_control(body)
-                if control is not None:
-                    return self._controlled(control, body, fds)
+            control = parse_control(body) if may_be_control(body) else None
+            if control is not None:
+                return self._controlled(control, body, fds)
             call = self._parse(body, fds)
-            if isinstance(call, Notification) and call.method in CONTROLS:
-                control = parse_control(body)
-                if control is not None:
-                    # Written unlike ours: `parse` kept the descriptors in `received`, or closed them.
-                    return self._controlled(control, body, ())
         except ControlRefused as refused:
             self._decoder.surplus.extend(fds)
             return self._control_refused(refused)
@@ -155,13 +157,11 @@ class ServerConnection(Connection):
             self._in_flight.add(request_id)
         return call
 
-    def _controlled(
-        self, control: Cancel | Credit | End | ItemHead | Goaway, body: bytes, fds: Sequence[int]
-    ) -> ServerEvent | None:
+    def _controlled(self, control: Control, body: bytes, fds: Sequence[int]) -> ServerEvent | None:
         """What a notification of the protocol does here; nothing, where its call has ended or never was."""
         if isinstance(control, ItemHead):
             return self._item(control, body, fds)
-        self._decoder.surplus.extend(fds)
+        check_fds(0, fds, None)
         if isinstance(control, Goaway) or control.id not in self._in_flight:
             return None
         if isinstance(control, Credit):
@@ -177,7 +177,7 @@ class ServerConnection(Connection):
         try:
             outflow.add(control.n)
         except RemoteProtocolError as broken:
-            return StreamBroken(control.id, broken.error)
+            return self._broken(control.id, broken.error)
         return control
 
     def _ended(self, control: End) -> End | StreamBroken | None:
@@ -187,44 +187,72 @@ class ServerConnection(Connection):
         try:
             inflow.end()
         except RemoteProtocolError as broken:
-            return StreamBroken(control.id, broken.error)
+            return self._broken(control.id, broken.error)
         return control
 
-    def _item(self, head: ItemHead, body: bytes, fds: Sequence[int]) -> Item | StreamBroken | None:
-        inflow, parse = self._inflows.get(head.id, (None, None))
-        if inflow is None or parse is None:
-            self._decoder.surplus.extend(fds)
-            return None
+    def _expected_item(self, body: bytes, fds: Sequence[int]) -> Item | StreamBroken | None:
+        """The next item of an upload, where the body looks like one and is one: then it is read but once."""
+        head = peek_item(body)
         try:
-            inflow.accept(head.seq)
-            return Item(head.id, parse(body, fds, head))
+            return None if head is None else self._next_item(head, body, fds)
         except ItemRefused as refused:
-            return StreamBroken(head.id, refused.error)
+            # Its descriptors are closed: nobody can read it once more.
+            return self._broken(head.id, refused.error) if head is not None and fds else None
+        except RemoteProtocolError:
+            return None
+
+    def _item(self, head: ItemHead, body: bytes, fds: Sequence[int]) -> Item | StreamBroken | None:
+        try:
+            item = self._next_item(head, body, fds)
+        except ItemRefused as refused:
+            return self._broken(head.id, refused.error)
         except RemoteProtocolError as broken:
             self._decoder.surplus.extend(fds)
-            return StreamBroken(head.id, broken.error)
+            return self._broken(head.id, broken.error)
+        if item is None:
+            self._decoder.surplus.extend(fds)
+        return item
+
+    def _next_item(self, head: ItemHead, body: bytes, fds: Sequence[int]) -> Item | None:
+        """Read the item, which owns its descriptors then; None for no upload.
+
+        Raises RemoteProtocolError, and owns nothing then.
+        """
+        inflow, parse = self._inflows.get(head.id, (None, None))
+        if inflow is None or parse is None:
+            return None
+        inflow.check(head.seq)
+        value = parse(body, fds, head)
+        inflow.take()
+        return Item(head.id, value)
 
     def _control_refused(self, refused: ControlRefused) -> StreamBroken | Refused:
-        if refused.id is not None and refused.id in self._in_flight:
-            return StreamBroken(refused.id, refused.error)
-        error = refused.error._replace(code=ErrorCode.INVALID_REQUEST)
-        return Refused(None, error, None)
+        if refused.named is not None and refused.named in self._in_flight:
+            return self._broken(refused.named, refused.error_of_call)
+        return Refused(None, refused.error, None)
+
+    def _broken(self, request_id: RequestId, error: ErrorObject) -> StreamBroken:
+        self._close_flows(request_id)
+        return StreamBroken(request_id, error)
 
     # --- what goes out -------------------------------------------------------------------------------------------
 
     def open_outflow(self, request_id: RequestId, credit: int) -> None:
         """The call is a stream: items may be sent within `credit`, and what `rpc.credit` adds."""
+        self._check_may_reply(request_id)
         self._outflows[request_id] = Outflow(credit)
 
     def open_inflow(self, request_id: RequestId, credit: int, parse: ParseItem) -> bytes:
         """The call is an upload: let the peer send `credit` items; return the bytes to write."""
-        self._inflows[request_id] = (Inflow(credit), parse)
-        return encode_frame(dump_credit(request_id, credit), self.send_limit)
+        self._check_may_reply(request_id)
+        self._inflows[request_id] = (Inflow(0), parse)
+        return self.send_credit(request_id, credit)
 
     def send_credit(self, request_id: RequestId, items: int) -> bytes:
         """Let the peer send so many more items of an upload that is open; return the bytes to write."""
         self._check_may_reply(request_id)
-        self._inflows[request_id][0].grant(items)
+        inflow, _ = opened(self._inflows, request_id)
+        inflow.grant(items)
         return encode_frame(dump_credit(request_id, items), self.send_limit)
 
     def credit(self, request_id: RequestId) -> int:
@@ -238,13 +266,15 @@ class ServerConnection(Connection):
         Raises LocalProtocolError where there is no credit, FrameTooLarge, after which the stream goes on.
         """
         self._check_may_reply(request_id)
-        outflow = self._outflows[request_id]
+        outflow = opened(self._outflows, request_id)
+        outflow.check()
         frame = encode_frame(dump_item(request_id, outflow.next_seq, item, fds), self.send_limit)
         outflow.take()
         return frame
 
     def send_goaway(self) -> bytes:
         """Say that this server is going to stop; return the bytes to write."""
+        self._check_may_send()
         return encode_frame(dump_goaway(), self.send_limit)
 
     def send_result(self, request_id: RequestId, value: bytes, fds: int = 0) -> bytes:
@@ -272,15 +302,21 @@ class ServerConnection(Connection):
 
     def _end(self, request_id: RequestId) -> None:
         self._in_flight.discard(request_id)
+        self._close_flows(request_id)
+
+    def _close_flows(self, request_id: RequestId) -> None:
         if self._outflows:
             self._outflows.pop(request_id, None)
         if self._inflows:
             self._inflows.pop(request_id, None)
 
-    def _check_may_reply(self, request_id: RequestId) -> None:
+    def _check_may_send(self) -> None:
         if self.state not in REPLYING:
             message = f"no reply can be sent on a connection that is {self.state.value}"
             raise LocalProtocolError(message)
+
+    def _check_may_reply(self, request_id: RequestId) -> None:
+        self._check_may_send()
         if request_id not in self._in_flight:
             message = f"no call with id {request_id!r} is in flight"
             raise LocalProtocolError(message)

@@ -1,5 +1,9 @@
 """Flow control of one stream, at either end: how many items may pass, and in which order (protocol §14)."""
 
+from collections.abc import Mapping
+from typing import TypeVar
+
+from superd_client.wire.envelope import RequestId
 from superd_client.wire.errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
 from superd_client.wire.limits import CREDIT_MAX
 
@@ -7,12 +11,13 @@ from superd_client.wire.limits import CREDIT_MAX
 class Outflow:
     """The end that sends items. `credit` is how many more the peer takes now."""
 
-    __slots__ = ("credit", "next_seq")
+    __slots__ = ("credit", "ended", "next_seq")
 
     def __init__(self, credit: int) -> None:
         """Begin with the credit that the peer gave with the call."""
         self.credit = credit
         self.next_seq = 0
+        self.ended = False
 
     def add(self, items: int) -> None:
         """Take more credit; raises RemoteProtocolError where it becomes more than CREDIT_MAX."""
@@ -21,15 +26,26 @@ class Outflow:
             raise RemoteProtocolError(ErrorObject(ErrorCode.INVALID_PARAMS, message, {}))
         self.credit += items
 
-    def take(self) -> int:
-        """Use credit for one item; returns the item's number. Raises LocalProtocolError where there is none."""
+    def check(self) -> None:
+        """Raise LocalProtocolError where no item may be sent now."""
+        if self.ended:
+            message = "an item after the end of its stream"
+            raise LocalProtocolError(message)
         if self.credit <= 0:
             message = "there is no credit for another item"
             raise LocalProtocolError(message)
+
+    def take(self) -> None:
+        """Count an item that is sent; `check` was asked before."""
         self.credit -= 1
-        seq = self.next_seq
-        self.next_seq = seq + 1
-        return seq
+        self.next_seq += 1
+
+    def end(self) -> None:
+        """No more items follow; raises LocalProtocolError where that was said before."""
+        if self.ended:
+            message = "a second end of a stream"
+            raise LocalProtocolError(message)
+        self.ended = True
 
 
 class Inflow:
@@ -50,22 +66,37 @@ class Inflow:
             raise LocalProtocolError(message)
         self.credit += items
 
-    def accept(self, seq: int) -> None:
-        """Take the item numbered `seq`; raises RemoteProtocolError for one that may not come now."""
+    def check(self, seq: int) -> None:
+        """Raise RemoteProtocolError where the item numbered `seq` may not come now."""
         if self.ended:
             raise RemoteProtocolError(_broken("an item after the end of its stream"))
         if seq != self.next_seq:
             raise RemoteProtocolError(_broken(f"item {seq} in the place of item {self.next_seq}"))
         if self.credit <= 0:
             raise RemoteProtocolError(_broken("an item for which there was no credit"))
+
+    def take(self) -> None:
+        """Count an item that came; `check` was asked before."""
         self.credit -= 1
-        self.next_seq = seq + 1
+        self.next_seq += 1
 
     def end(self) -> None:
         """No more items follow; raises RemoteProtocolError where that was said before."""
         if self.ended:
             raise RemoteProtocolError(_broken("a second end of a stream"))
         self.ended = True
+
+
+FlowT = TypeVar("FlowT")
+
+
+def opened(flows: Mapping[RequestId, FlowT], request_id: RequestId) -> FlowT:
+    """The stream of this call; raises LocalProtocolError where it has none, or none any more."""
+    flow = flows.get(request_id)
+    if flow is None:
+        message = f"no such stream is open for the call with id {request_id!r}"
+        raise LocalProtocolError(message)
+    return flow
 
 
 def _broken(message: str) -> ErrorObject:

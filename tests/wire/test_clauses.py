@@ -1,0 +1,55 @@
+"""Every clause of the page has a number, and something that shows it."""
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.wire.clauses import TESTS
+from tests.wire.golden import FILES, PAGE, clauses_of_the_page, load
+
+REPOSITORY: Final = Path(__file__).parents[2]
+CLAUSES: Final = tuple(clauses_of_the_page())
+NUMBERS: Final = frozenset(clause.number for clause in CLAUSES)
+
+#: What is specified and not built yet. Remove each with what shows it.
+UNSHOWN: Final = {"5.2", "5.3", "5.4", "5.5"} | {
+    clause.number for clause in CLAUSES if int(clause.section.partition(".")[0]) >= 13
+}
+
+
+def shown_by_vectors() -> set[str]:
+    return {vector.clause for file in FILES for vector in load(file)}
+
+
+def test_clauses_are_numbered_in_order_below_their_sections() -> None:
+    numbers = defaultdict(list)
+    for clause in CLAUSES:
+        numbers[clause.section].append(clause.number)
+    for section, found in numbers.items():
+        # What stands before the first subsection of a section is its part 0.
+        above = f"{section}.0" if any(other.startswith(f"{section}.") for other in numbers) else section
+        assert found == [f"{above}.{count}" for count in range(1, len(found) + 1)]
+
+
+def test_every_rule_of_a_list_has_a_clause() -> None:
+    rules = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("* ")]
+    assert rules
+    assert not [rule for rule in rules if not rule.startswith("* **")]
+
+
+def test_every_clause_has_a_vector_or_a_test() -> None:
+    assert NUMBERS - shown_by_vectors() - set(TESTS) == UNSHOWN
+
+
+def test_nothing_shows_a_clause_that_there_is_not() -> None:
+    assert shown_by_vectors() | set(TESTS) <= NUMBERS
+
+
+@pytest.mark.parametrize("node", sorted({node for nodes in TESTS.values() for node in nodes}))
+def test_a_test_of_a_clause_is_there(node: str) -> None:
+    file, _, name = node.partition("::")
+    tree = ast.parse((REPOSITORY / file).read_text(encoding="utf-8"))
+    assert name in {part.name for part in tree.body if isinstance(part, ast.FunctionDef)}
