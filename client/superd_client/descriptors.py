@@ -11,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Final, Protocol, TypeAlias, TypeGuard, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeGuard, TypeVar, runtime_checkable
 
 from pydantic import BaseModel
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
@@ -27,6 +27,7 @@ def mark_of_descriptors() -> dict[str, Any]:
     return {_MARK: True}
 
 
+@runtime_checkable
 class Owner(Protocol):
     """An object that owns a descriptor: an Fd, or a Blob in a memfd."""
 
@@ -67,6 +68,17 @@ class Outgoing:
         self.fds.append(fcntl.fcntl(source.fileno(), fcntl.F_DUPFD_CLOEXEC, 3))
         self.sources.append(source)
         return len(self.fds) - 1
+
+    def again(self) -> "Outgoing":
+        """The same once more, for a second sending; raises ValueError where a source is closed by now."""
+        copy = Outgoing()
+        try:
+            for source in self.sources:
+                copy.add(source)
+        except BaseException:
+            copy.close()
+            raise
+        return copy
 
     def close(self) -> None:
         """Close the duplicates: they were sent, or never will be. May be called again."""
@@ -223,6 +235,11 @@ def close_owners(owners: Iterable[Owner]) -> None:
     for owner in owners:
         with contextlib.suppress(OSError):  # as in close_all
             owner.close()
+
+
+def close_held(value: object) -> None:
+    """Close every owner of a descriptor in a value that was received and that nobody takes."""
+    close_owners(part for _, part in _parts(value) if isinstance(part, Owner))
 
 
 def close_all(fds: Iterable[int]) -> None:

@@ -10,7 +10,7 @@ from superd.ctl.exits import ExitStatus, UsageError
 from superd.ctl.session import Session
 from superd.journal import MessageId
 from superd.timespan import format_span
-from superd_client.calls import check_call_id
+from superd_client.arguments import check_call_id
 
 EPILOG: Final = """\
 What superd wrote is told from what other programs did by the unit that journald saw writing it:
