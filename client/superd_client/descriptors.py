@@ -87,7 +87,7 @@ class Outgoing:
 
     def close_sources(self) -> None:
         """Close what they were duplicates of, where that is ours: the result of a handler."""
-        close_owners(self.sources)
+        _close_each(self.sources)
 
     def looked_at(self) -> "Received":
         """What a receiver would see, for checking what was written: the sources themselves, and nothing to close."""
@@ -158,7 +158,7 @@ class Received:
         """Close all that came and was not detached. May be called again."""
         fds, self._fds = self._fds, [None] * len(self._fds)
         close_all(fd for fd in fds if fd is not None)
-        close_owners(self._made.values())
+        _close_each(self._made.values())
 
 
 class _Looking(Received):
@@ -230,16 +230,9 @@ def _named(model: BaseModel) -> Iterable[tuple[str, object]]:
         yield (alias if isinstance(alias, str) else name), part
 
 
-def close_owners(owners: Iterable[Owner]) -> None:
-    """Close what owns a descriptor, whether or not its close succeeds."""
-    for owner in owners:
-        with contextlib.suppress(OSError):  # as in close_all
-            owner.close()
-
-
 def close_held(value: object) -> None:
     """Close every owner of a descriptor in a value that was received and that nobody takes."""
-    close_owners(part for _, part in _parts(value) if isinstance(part, Owner))
+    _close_each(part for _, part in _parts(value) if isinstance(part, Owner))
 
 
 def close_all(fds: Iterable[int]) -> None:
@@ -251,3 +244,10 @@ def close_all(fds: Iterable[int]) -> None:
 
 def _is_dict(value: object) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict)
+
+
+def _close_each(owners: Iterable[Owner]) -> None:
+    """Close what owns a descriptor, whether or not its close succeeds."""
+    for owner in owners:
+        with contextlib.suppress(OSError):  # as in close_all
+            owner.close()

@@ -53,8 +53,8 @@ class ItemCodec(Generic[I]):
     def decode(self, body: bytes, fds: Sequence[int], head: ItemHead) -> I:
         """Read the whole message that `head` announces, with the descriptors that came along, which belong to the item.
 
-        Raises MessageRefused for a message that is none: the descriptors are the caller's then. Raises ItemRefused,
-        with faults, for an item that does not fit, or whatever the model's validators raise: they are closed then.
+        Raises MessageRefused, with faults where the item has some; the descriptors are the caller's then. They are
+        closed where it raises ItemRefused, for a legal message whose item does not fit, or what a validator raises.
         """
         if fds:
             check_item(read_item(body), len(fds), head)
@@ -69,6 +69,9 @@ class ItemCodec(Generic[I]):
         """Read an item with descriptors. Its validators may close some: no number goes back to anybody from here."""
         try:
             item: I = self._read(body, received)["params"]["item"]
+        except MessageRefused as refused:
+            received.close()
+            raise ItemRefused(refused.error) from None
         except BaseException:
             received.close()
             raise
@@ -80,7 +83,7 @@ class ItemCodec(Generic[I]):
         except ValidationError as error:
             faults = list_faults(error, skip=_PLACE_OF_ITEM)
             message = f"{self._name}: an item does not fit its model"
-            raise ItemRefused(ErrorObject(ErrorCode.INVALID_PARAMS, message, faults)) from None
+            raise MessageRefused(ErrorObject(ErrorCode.INVALID_PARAMS, message, faults)) from None
 
 
 def check_item(fields: Mapping[str, Any], came: int, head: ItemHead) -> None:

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, Field, create_model
 
 from superd.openrpc import as_draft_7, openrpc_document
-from superd_client import builtin
+from superd_client import Blob, Fd, builtin
 from superd_client.contract import Message, Method
 
 
@@ -292,3 +292,20 @@ def test_discover_may_answer_with_it(document: dict[str, Any]) -> None:
 )
 def test_draft_7(given: dict[str, Any], wanted: dict[str, Any]) -> None:
     assert as_draft_7(given) == wanted
+
+
+def test_descriptors_and_blobs_say_what_they_are() -> None:
+    class Copy(Message):
+        source: Fd
+        targets: list[Blob] = Field(description="Where to.")
+
+    document = openrpc_document([Method("a.copy", Copy, Fd)], title="t", version="1")
+    (described,) = document["methods"]
+    source, targets = described["params"]
+    assert source["schema"]["x-superd-type"] == described["result"]["schema"]["x-superd-type"] == "fd"
+    assert source["schema"]["type"] == "integer"
+    assert targets["schema"]["items"]["x-superd-type"] == "blob"
+    assert [sorted(shape["required"]) for shape in targets["schema"]["items"]["oneOf"]] == [
+        ["inline"],
+        ["memfd", "size"],
+    ]

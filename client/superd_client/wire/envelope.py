@@ -151,7 +151,7 @@ class MessageRefused(RemoteProtocolError):
 
 
 class ItemRefused(MessageRefused):
-    """An item whose value does not fit its contract. Unlike with other refusals, its descriptors are closed already."""
+    """An item with descriptors that does not fit its contract. Unlike with other refusals, they are closed already."""
 
 
 # --- what a legal message looks like -------------------------------------------------------------------------
