@@ -9,6 +9,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from superd_client.aio import AsyncClient as AsyncClient
+    from superd_client.aio_streams import AsyncItemSink as AsyncItemSink
+    from superd_client.aio_streams import AsyncItemStream as AsyncItemStream
     from superd_client.blob import Blob as Blob
     from superd_client.contract import Message as Message
     from superd_client.contract import Method as Method
@@ -39,12 +41,18 @@ if TYPE_CHECKING:
     from superd_client.streams import Stream as Stream
     from superd_client.streams import Upload as Upload
     from superd_client.sync import Client as Client
+    from superd_client.sync_streams import ItemSink as ItemSink
+    from superd_client.sync_streams import ItemStream as ItemStream
 
 _HOME = {
     "AsyncClient": "aio",
+    "AsyncItemSink": "aio_streams",
+    "AsyncItemStream": "aio_streams",
     "Blob": "blob",
     "Client": "sync",
     "Fd": "fd",
+    "ItemSink": "sync_streams",
+    "ItemStream": "sync_streams",
     "Message": "contract",
     "Method": "contract",
     "Stream": "streams",

@@ -1,34 +1,34 @@
 """The asyncio client: one connection, any number of tasks, and no task of its own.
 
-The loop watches the socket by add_reader and add_writer, so that it is the same on asyncio and on uvloop. A call is
-a future that the reply resolves; all deadlines of a connection share one timer.
+The loop watches the socket by add_reader and add_writer, so that it is the same on asyncio and on uvloop.
 """
 
-import asyncio
 import warnings
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Final, Self, overload
+from typing import TYPE_CHECKING, Any, Final, Self, overload
 
 from typing_extensions import override
 
 from superd_client.address import Address
-from superd_client.aio_link import TaskCall, TaskLink
-from superd_client.calls import (
-    ATTEMPTS,
+from superd_client.aio_exchange import TaskExchange
+from superd_client.aio_link import TaskCall
+from superd_client.aio_streams import AsyncItemSink, AsyncItemStream
+from superd_client.arguments import (
     DEFAULT_TIMEOUT,
-    CallIds,
     check_address,
     check_call_id,
     check_frame_limit,
     check_timeout,
 )
 from superd_client.contract import Method, P, R
-from superd_client.errors import ConnectFailed
+from superd_client.flows import Bound, plan_stream, plan_upload
 from superd_client.link import state_name
-from superd_client.sockets import backoff_delays, connect
-from superd_client.wire.envelope import Reply
-from superd_client.wire.limits import FRAME_SIZE_DEFAULT
+from superd_client.streams import I, Stream, Upload
+from superd_client.wire.limits import FRAME_SIZE_DEFAULT, STREAM_CREDIT_DEFAULT
+
+if TYPE_CHECKING:
+    from superd_client.builtin import Hello
 
 
 class AsyncClient:
@@ -38,9 +38,6 @@ class AsyncClient:
     seconds that a call may take unless it says otherwise; `frame_limit` the largest message in bytes. The first call
     connects, and so does the next one after a connection was lost.
     """
-
-    #: The links that are not lost, the one for new calls among them; others wait for the last replies.
-    _links: tuple[TaskLink, ...] = ()
 
     def __init__(
         self,
@@ -52,17 +49,13 @@ class AsyncClient:
         """Check the arguments (ValueError). Connects to nothing yet, and belongs to no loop yet."""
         self._address: Final = check_address(address)
         self._timeout: Final = check_timeout(timeout)
-        self._frame_limit: Final = check_frame_limit(frame_limit)
-        self._closed = False
-        self._ids: Final = CallIds()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._connecting: Final = asyncio.Lock()
-        self._link: TaskLink | None = None
+        self._exchange: Final = TaskExchange(self._address, check_frame_limit(frame_limit))
 
     @override
     def __repr__(self) -> str:
         """Say where it connects to, and whether it is connected."""
-        return f"<{type(self).__name__} {self._address} {state_name(self._link, closed=self._closed)}>"
+        state = state_name(self._exchange.link, closed=self._exchange.closed)
+        return f"<{type(self).__name__} {self._address} {state}>"
 
     async def __aenter__(self) -> Self:
         return self
@@ -73,32 +66,23 @@ class AsyncClient:
         await self.aclose()
 
     def __del__(self) -> None:
-        if any(not link.lost for link in self._links):
+        exchange = getattr(self, "_exchange", None)
+        if exchange is not None and any(not link.lost for link in exchange.links):
             text = f"unclosed {self!r}"
-            for link in self._links:
+            for link in exchange.links:
                 link.drop()
             warnings.warn(text, ResourceWarning, source=self, stacklevel=2)
 
     async def aclose(self) -> None:
         """Close the connection, for good. May be called again.
 
-        Calls of other tasks end: with ConnectionLost if they were sent, else with ClientClosed.
+        Calls, streams and uploads of other tasks end: with ConnectionLost if they were sent, else with ClientClosed.
         """
-        if self._loop is not None and not self._loop.is_closed():
-            self._check_loop()
-        self._closed = True
-        for link in self._links:
-            link.lose("the client was closed")
-        self._link, self._links = None, ()
+        self._exchange.close()
 
     @overload
     async def call(
-        self,
-        method: Method[P, R],
-        params: P,
-        *,
-        timeout: float | None = None,  # noqa: ASYNC109 - it ends the call, not the task
-        call_id: str | None = None,
+        self, method: Method[P, R], params: P, *, timeout: float | None = None, call_id: str | None = None
     ) -> R: ...
 
     @overload
@@ -107,7 +91,7 @@ class AsyncClient:
         method: str,
         params: Mapping[str, Any] | None = None,
         *,
-        timeout: float | None = None,  # noqa: ASYNC109 - it ends the call, not the task
+        timeout: float | None = None,
         call_id: str | None = None,
     ) -> Any: ...
 
@@ -116,79 +100,208 @@ class AsyncClient:
         method: Method[Any, Any] | str,
         params: Any = None,
         *,
-        timeout: float | None = None,  # noqa: ASYNC109 - it ends the call, not the task
+        timeout: float | None = None,
         call_id: str | None = None,
     ) -> Any:
         """Call `method`, and return its result once it is there.
 
-        `timeout` in seconds covers all of it: connecting, writing, the reply. `call_id` names the call in the
-        journals of both sides; one is made if none is given. Cancelling the task gives the call up: the server may
-        still carry it out.
+        `timeout` in seconds covers all of it: connecting, writing, the reply. Where a handler makes the call, what its
+        own caller has left bounds it too. `call_id` names the call in the journals of both sides; one is made if none
+        is given. Cancelling the task cancels the call at the server.
 
         Raises SuperdError; its subclasses and its `outcome` say what happened. ValueError and TypeError are for
         arguments that no call can be made of.
         """
-        call = TaskCall(
-            method,
-            self._ids.make() if call_id is None else check_call_id(call_id),
-            self._timeout if timeout is None else check_timeout(timeout),
-            self._check_loop(),
+        loop = self._exchange.loop()
+        call = TaskCall(method, self._call_id(call_id), self._seconds(timeout), loop)
+        body, call.carried = call.method.write_params(params)
+        return call.result(await self._exchange.carry_out(call, body))
+
+    @overload
+    async def notify(
+        self, method: Method[P, Any], params: P, *, timeout: float | None = None, call_id: str | None = None
+    ) -> None: ...
+
+    @overload
+    async def notify(
+        self,
+        method: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        call_id: str | None = None,
+    ) -> None: ...
+
+    async def notify(
+        self,
+        method: Method[Any, Any] | str,
+        params: Any = None,
+        *,
+        timeout: float | None = None,
+        call_id: str | None = None,
+    ) -> None:
+        """Call `method` one-way: return once the kernel has the message. What becomes of it only its journal says.
+
+        Raises what `call` raises where it was not sent.
+        """
+        loop = self._exchange.loop()
+        call = TaskCall(method, self._call_id(call_id), self._seconds(timeout), loop, oneway=True)
+        body, call.carried = call.method.write_params(params)
+        await self._exchange.carry_out(call, body)
+
+    async def hello(self, *, timeout: float | None = None) -> "Hello":
+        """Ask what the server is: protocol versions, features, limits in force. Raises what `call` raises."""
+        from superd_client import builtin  # noqa: PLC0415 - few ask, and all would pay for its models
+
+        return await self.call(builtin.hello, builtin.Nothing(), timeout=timeout)
+
+    @overload
+    def stream(
+        self,
+        method: Stream[P, I],
+        params: P,
+        *,
+        timeout: float | None = None,
+        bound: Bound = "gap",
+        credit: int = STREAM_CREDIT_DEFAULT,
+        call_id: str | None = None,
+    ) -> AsyncItemStream[I]: ...
+
+    @overload
+    def stream(
+        self,
+        method: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        bound: Bound = "gap",
+        credit: int = STREAM_CREDIT_DEFAULT,
+        call_id: str | None = None,
+    ) -> AsyncItemStream[Any]: ...
+
+    def stream(
+        self,
+        method: Stream[Any, Any] | str,
+        params: Any = None,
+        *,
+        timeout: float | None = None,
+        bound: Bound = "gap",
+        credit: int = STREAM_CREDIT_DEFAULT,
+        call_id: str | None = None,
+    ) -> AsyncItemStream[Any]:
+        """Return the items of a stream, to be iterated over: `async with client.stream(watch, Watch()) as items: ...`.
+
+        `timeout` bounds the time to the next item, or with `bound="whole"` that of the whole stream, from its
+        beginning. The gap counts only while the iteration waits. `credit` is how many items may be here, or on their
+        way, that were not taken yet: a slow consumer slows the server down.
+        """
+        body, make_inbox, gap = plan_stream(method, params, bound=bound, credit=credit)
+        name, seconds = self._call_id(call_id), self._seconds(timeout)
+        return AsyncItemStream(
+            self,
+            self._exchange,
+            lambda: TaskCall(method, name, seconds, self._exchange.loop(), flow=make_inbox(), gap=gap),
+            body,
         )
-        return call.result(await self._exchange(call, call.method.encode_params(params)))
 
-    async def _exchange(self, call: TaskCall, params: bytes) -> Reply:
-        """Write the request of `call`, on a link that is there or a new one, and wait for its reply."""
-        attempts = ATTEMPTS
-        while True:
-            attempts -= 1
-            link = self._open_link(call) or await self._await_link(call)
-            try:
-                link.send(call, params)
-                return await call.future
-            except ConnectFailed as error:
-                if self._closed:
-                    raise call.closed() from error
-                if not (link.hung_up and attempts):
-                    raise
-                call.renew(self._check_loop())
-            except BaseException:
-                link.withdraw(call)
-                call.drop()
-                raise
+    @overload
+    def open_upload(
+        self,
+        method: Upload[P, I, R],
+        params: P,
+        *,
+        timeout: float | None = None,
+        bound: Bound = "gap",
+        call_id: str | None = None,
+    ) -> AsyncItemSink[I, R]: ...
 
-    def _check_loop(self) -> asyncio.AbstractEventLoop:
-        """The running loop; raises RuntimeError if it is not the one that this client belongs to."""
-        loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
-            message = f"{self!r} was used in another event loop before: make a client for each loop"
-            raise RuntimeError(message)
-        return loop
+    @overload
+    def open_upload(
+        self,
+        method: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        bound: Bound = "gap",
+        call_id: str | None = None,
+    ) -> AsyncItemSink[Any, Any]: ...
 
-    def _open_link(self, call: TaskCall) -> TaskLink | None:
-        """The link, perhaps a new one; None if the server's backlog is full."""
-        if self._closed:
-            raise call.closed()
-        if self._link is not None and self._link.check():
-            return self._link
-        try:
-            channel = connect(self._address)
-        except OSError as error:
-            raise call.refused_by_kernel(self._address, error) from error
-        if channel is None:
-            return None
-        self._link = TaskLink(channel, self._frame_limit, self._check_loop())
-        self._links = (*(link for link in self._links if not link.lost), self._link)
-        return self._link
+    def open_upload(
+        self,
+        method: Upload[Any, Any, Any] | str,
+        params: Any = None,
+        *,
+        timeout: float | None = None,
+        bound: Bound = "gap",
+        call_id: str | None = None,
+    ) -> AsyncItemSink[Any, Any]:
+        """Return what takes the items of an upload: `async with client.open_upload(load, Load()) as sink: ...`.
 
-    async def _await_link(self, call: TaskCall) -> TaskLink:
-        """Wait while the server's backlog is full; one task tries for all."""
-        delays = backoff_delays()
-        try:
-            async with asyncio.timeout_at(call.deadline), self._connecting:
-                while (link := self._open_link(call)) is None:  # noqa: ASYNC110 - no event tells it
-                    await asyncio.sleep(next(delays))
-                return link
-        except TimeoutError as error:
-            raise call.timed_out("no room in the server's backlog", sent=False) from error
+        `timeout` bounds each wait: for the server to take an item, and for the result after the last one; or with
+        `bound="whole"` the whole upload, from its beginning.
+        """
+        body, outbox, gap = plan_upload(method, params, bound=bound)
+        name, seconds = self._call_id(call_id), self._seconds(timeout)
+        return AsyncItemSink(
+            self,
+            self._exchange,
+            lambda: TaskCall(method, name, seconds, self._exchange.loop(), flow=outbox, gap=gap),
+            body,
+            outbox,
+        )
+
+    @overload
+    async def upload(
+        self,
+        method: Upload[P, I, R],
+        params: P,
+        items: Iterable[I] | AsyncIterable[I],
+        *,
+        timeout: float | None = None,
+        bound: Bound = "gap",
+        call_id: str | None = None,
+    ) -> R: ...
+
+    @overload
+    async def upload(
+        self,
+        method: str,
+        params: Mapping[str, Any] | None,
+        items: Iterable[Any] | AsyncIterable[Any],
+        *,
+        timeout: float | None = None,
+        bound: Bound = "gap",
+        call_id: str | None = None,
+    ) -> Any: ...
+
+    async def upload(
+        self,
+        method: Upload[Any, Any, Any] | str,
+        params: Any,
+        items: Iterable[Any] | AsyncIterable[Any],
+        *,
+        timeout: float | None = None,
+        bound: Bound = "gap",
+        call_id: str | None = None,
+    ) -> Any:
+        """Send `items` as far as the server wants them, and return the result. Otherwise as `open_upload`.
+
+        What the iterable raises cancels the upload.
+        """
+        sink: AsyncItemSink[Any, Any]
+        async with self.open_upload(method, params, timeout=timeout, bound=bound, call_id=call_id) as sink:
+            if isinstance(items, AsyncIterable):
+                async for item in items:
+                    if not await sink.send(item):
+                        break
+            else:
+                for item in items:
+                    if not await sink.send(item):
+                        break
+            return await sink.result()
+
+    def _call_id(self, call_id: str | None) -> str:
+        return self._exchange.ids.make() if call_id is None else check_call_id(call_id)
+
+    def _seconds(self, timeout: float | None) -> float:
+        return self._timeout if timeout is None else check_timeout(timeout)

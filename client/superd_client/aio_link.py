@@ -1,54 +1,66 @@
 """A call, a link and deadlines as an event loop sees them."""
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 from collections.abc import Callable
+from math import inf
+from time import monotonic
 from typing import Any, Final
 
 from typing_extensions import override
 
 from superd_client.calls import Call
 from superd_client.contract import Method
-from superd_client.errors import SuperdError
-from superd_client.link import Link
+from superd_client.flow_link import FlowLink
+from superd_client.flows import Inbox, Outbox
 from superd_client.sockets import WAIT_MAX, Channel
-from superd_client.wire.envelope import Reply
 
 #: Fewest entries of the heap that are worth a sweep.
 _SWEEP_MIN: Final = 64
 
 
 class TaskCall(Call):
-    """A call, and the future that its task awaits."""
+    """A call, and the future that its task awaits: it is done once something has happened."""
 
-    __slots__ = ("deadline", "future")
+    __slots__ = ("_loop", "future", "link")
 
     def __init__(
-        self, method: Method[Any, Any] | str, call_id: str, timeout: float, loop: asyncio.AbstractEventLoop
+        self,
+        method: Method[Any, Any] | str,
+        call_id: str,
+        timeout: float,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        flow: Inbox | Outbox | None = None,
+        gap: bool = False,
+        oneway: bool = False,
     ) -> None:
-        super().__init__(method, call_id, timeout)
-        self.deadline: Final = loop.time() + timeout
-        self.future: asyncio.Future[Reply] = loop.create_future()
+        super().__init__(method, call_id, timeout, flow=flow, gap=gap, oneway=oneway)
+        self._loop: Final = loop
+        self.link: TaskLink | None = None
+        self.future: asyncio.Future[None] = loop.create_future()
 
     @override
-    def resolve(self, reply: Reply) -> None:
+    def stir(self) -> None:
         if not self.future.done():
-            self.future.set_result(reply)
+            self.future.set_result(None)
 
     @override
-    def fail(self, error: SuperdError) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
+    def renew(self) -> None:
+        super().renew()
+        self.link = None
+        self.future = self._loop.create_future()
 
-    def renew(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin again after a failure."""
-        self.future = loop.create_future()
-
-    def drop(self) -> None:
-        """Nobody awaits it any more: keep asyncio from reporting an exception that nobody took."""
-        if not self.future.cancel() and not self.future.cancelled():
-            self.future.exception()
+    async def wait(self, phase: str) -> None:
+        """Wait for what happens next, or for a while; raises CallTimeout where it had no time left to wait."""
+        seconds = self.time_left(phase)
+        if self.future.done():
+            self.future = self._loop.create_future()
+        with contextlib.suppress(TimeoutError):  # whether it is over the next wait finds, by the same clock
+            async with asyncio.timeout(min(seconds, WAIT_MAX)):
+                await self.future
 
 
 class Deadlines:
@@ -60,6 +72,8 @@ class Deadlines:
         self._numbers: Final = itertools.count()
         self._heap: list[tuple[float, int, TaskCall]] = []
         self._timer: asyncio.TimerHandle | None = None
+        #: When the timer fires; never, where there is none.
+        self._due = inf
         #: How long the heap may become before the calls that have ended are swept out of it.
         self._sweep_at = _SWEEP_MIN
 
@@ -68,7 +82,7 @@ class Deadlines:
         heapq.heappush(self._heap, (call.deadline, next(self._numbers), call))
         if len(self._heap) >= self._sweep_at:
             self._sweep()
-        if self._timer is None or call.deadline < self._timer.when():
+        if call.deadline < self._due:
             self._set_timer()
 
     def cancel(self) -> None:
@@ -77,29 +91,30 @@ class Deadlines:
         self._set_timer()
 
     def _sweep(self) -> None:
-        self._heap = [entry for entry in self._heap if not entry[2].future.done()]
+        self._heap = [entry for entry in self._heap if entry[2].end is None]
         heapq.heapify(self._heap)
         self._sweep_at = max(_SWEEP_MIN, 2 * len(self._heap))
 
     def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+            self._timer, self._due = None, inf
         if self._heap:
             # No loop takes a timer for the far future; one that fires early is set again.
-            when = min(self._heap[0][0], self._loop.time() + WAIT_MAX)
-            self._timer = self._loop.call_at(when, self._fire)
+            seconds = min(self._heap[0][0] - monotonic(), WAIT_MAX)
+            self._timer = self._loop.call_later(max(seconds, 0), self._fire)
+            self._due = monotonic() + seconds
 
     def _fire(self) -> None:
-        now = self._loop.time()
-        while self._heap and (self._heap[0][0] <= now or self._heap[0][2].future.done()):
+        now = monotonic()
+        while self._heap and (self._heap[0][0] <= now or self._heap[0][2].end is not None):
             call = heapq.heappop(self._heap)[2]
-            if not call.future.done():
+            if call.end is None:
                 self._expire(call)
         self._set_timer()
 
 
-class TaskLink(Link[TaskCall]):
+class TaskLink(FlowLink[TaskCall]):
     """A link that a loop watches. It knows no client, so that a forgotten client can be collected."""
 
     def __init__(self, channel: Channel, frame_limit: int, loop: asyncio.AbstractEventLoop) -> None:
@@ -113,13 +128,21 @@ class TaskLink(Link[TaskCall]):
 
     def send(self, call: TaskCall, params: bytes) -> None:
         """Begin `call`. It is written at once where no other is in flight, else together with what others begin."""
-        self.begin(call, params)
-        self._deadlines.watch(call)
+        call.link = self
+        self.begin(call, params, call.attach())
+        if call.flow is None:
+            self._deadlines.watch(call)
         if self.calls_in_flight == 1 and not self._write_due:
-            self._write()
+            self.write()
         elif not self._write_due:
             self._write_due = True
-            self._loop.call_soon(self._write)
+            self._loop.call_soon(self.write)
+
+    def give_up(self, call: TaskCall) -> None:
+        """Give up on `call`, and tell the server."""
+        self.withdraw(call, cancel=True)
+        if self.has_unwritten and not self._write_due:
+            self.write()
 
     @override
     def end_channel(self) -> None:
@@ -143,18 +166,20 @@ class TaskLink(Link[TaskCall]):
         else:
             self.lose("the client was forgotten")
 
-    def _write(self) -> None:
+    def write(self) -> None:
         """Write what is queued; watch for room where the kernel does not take all of it."""
         room_wanted = not self.flush()
         if self.lost:
             return
         if room_wanted and not self._watching_room:
-            self._loop.add_writer(self.channel.fileno(), self._write)
+            self._loop.add_writer(self.channel.fileno(), self.write)
         elif self._watching_room and not room_wanted:
             self._loop.remove_writer(self.channel.fileno())
         self._watching_room = self._write_due = room_wanted
 
     def _expire(self, call: TaskCall) -> None:
+        if call.link is not self:
+            return  # it was sent again, elsewhere
         # A frame that is written in part is written to its end, and may be carried out.
         unsent = self.withdraw(call) and not call.sent
         call.fail(call.timed_out("not written" if unsent else "no reply", sent=not unsent))

@@ -79,6 +79,26 @@ class Status(_Report):
     )
 
 
+class ProtocolRange(_Report):
+    """The versions of the protocol that the server speaks."""
+
+    min: int = Field(description="The oldest.")
+    max: int = Field(description="The newest.")
+
+
+class Hello(_Report):
+    """What the server is and can do (protocol §19)."""
+
+    protocol: ProtocolRange = Field(description="The versions of the protocol that it speaks.")
+    features: tuple[str, ...] = Field(description="The names of what it knows beyond version 1, and within.")
+    limits: dict[str, int] = Field(
+        description="The limits in force, by the names of protocol §10 in lower case."
+    )
+    version: str = Field(description="The version of superd.")
+    unit: str | None = Field(description="Its systemd unit; null where not known.")
+    invocation_id: str | None = Field(description="Its unit's invocation id; null where not known.")
+
+
 echo: Final = Method(
     "echo.echo",
     Echo,
@@ -101,4 +121,12 @@ discover: Final = Method(
     dict[str, JsonValue],
     idempotent=True,
     summary="Describe all methods as an OpenRPC document.",
+)
+
+hello: Final = Method(
+    "rpc.hello",
+    Nothing,
+    Hello,
+    idempotent=True,
+    summary="Say which versions, features and limits of the protocol are in force here.",
 )

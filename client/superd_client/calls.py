@@ -1,15 +1,15 @@
 """One call, as both clients see it: its identity, its time, its codec, and the exceptions that may end it."""
 
-import itertools
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from math import inf
+from time import monotonic
 from typing import Any, Final
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-
-from superd_client.address import Address, SocketKind, default_address, parse_address
+from superd_client.address import Address
 from superd_client.contract import Method, UntypedMethod
+from superd_client.deadline import current_deadline
+from superd_client.descriptors import Outgoing, close_all, close_owners
 from superd_client.errors import (
     CallTimeout,
     ClientClosed,
@@ -18,66 +18,201 @@ from superd_client.errors import (
     InvalidResult,
     MessageTooLarge,
     NotSent,
+    OutcomeUnknown,
     SuperdError,
     unwrap,
 )
+from superd_client.flows import Inbox, Outbox
 from superd_client.sockets import explain_refusal
+from superd_client.streams import Stream, Upload
 from superd_client.wire.control import ItemHead
-from superd_client.wire.envelope import CallId, MessageRefused, Mismatch, Reply, parse_reply
+from superd_client.wire.envelope import Failure, MessageRefused, Mismatch, Reply, Result, parse_reply
 from superd_client.wire.errors import ErrorCode, ErrorObject, RemoteProtocolError
-from superd_client.wire.limits import CALL_ID_MAX, FRAME_SIZE_MAX, FRAME_SIZE_MIN
-
-#: Seconds that a call may take unless its caller says otherwise: what D-Bus gives a call (peers wait for ever).
-DEFAULT_TIMEOUT: Final = 25.0
+from superd_client.wire.limits import TIME_USEC_MAX
 
 #: How often a call is written at most: a connection that the server had closed while it was idle shows only when
 #: something is written to it, and then nothing was sent.
 ATTEMPTS: Final = 2
 
-_call_id: Final = TypeAdapter[str](CallId, config=ConfigDict(strict=True, hide_input_in_errors=True))
-
-
-class CallIds:
-    """Makes call ids that no other client makes: a random prefix, and a number that counts up."""
-
-    __slots__ = ("_numbers", "_prefix")
-
-    def __init__(self) -> None:
-        """Draw the prefix."""
-        self._prefix: Final = os.urandom(6).hex()
-        self._numbers: Final = itertools.count(1)
-
-    def make(self) -> str:
-        """The next id. Safe to call from several threads at once."""
-        return f"{self._prefix}-{next(self._numbers)}"
+#: How often a call is begun again that a stopping server refused (-32005), and the first pause in seconds before that;
+#: each further one is twice as long. The next connection leads to the next process, unless the old one still
+#: accepted it: that is over when it has closed its listening socket.
+UNAVAILABLE_RETRIES: Final = 4
+UNAVAILABLE_PAUSE: Final = 0.01
 
 
 class Call(ABC):
-    """What is known of one call while it waits. The clients say how its end reaches the caller."""
+    """What is known of one call while it waits. The clients say how whoever waits for it hears of what happened."""
 
-    __slots__ = ("call_id", "fault", "method", "request_id", "sent", "size", "timeout")
+    __slots__ = (
+        "_has_attached",
+        "_is_taken",
+        "_limit",
+        "_refusals",
+        "call_id",
+        "carried",
+        "deadline",
+        "end",
+        "fault",
+        "flow",
+        "gap",
+        "meta",
+        "method",
+        "oneway",
+        "request_id",
+        "sent",
+        "size",
+        "timeout",
+    )
 
-    def __init__(self, method: Method[Any, Any] | str, call_id: str, timeout: float) -> None:
-        """Begin a call that is not sent."""
+    def __init__(
+        self,
+        method: Method[Any, Any] | str,
+        call_id: str,
+        timeout: float,
+        *,
+        flow: Inbox | Outbox | None = None,
+        gap: bool = False,
+        oneway: bool = False,
+    ) -> None:
+        """Begin a call that is not sent; raises CallTimeout where the call that makes it has no time left, TypeError.
+
+        With `gap` the timeout is for each wait anew, see `restart`.
+        """
+        if flow is None and isinstance(method, Stream | Upload):
+            message = f"{method!r} is not called: stream or upload is for it"
+            raise TypeError(message)
         self.method: Final = UntypedMethod(method) if isinstance(method, str) else method
         self.call_id: Final = call_id
-        self.timeout: Final = timeout
+        self.timeout = timeout
+        self.flow: Final = flow
+        self.gap: Final = gap
+        #: Whether there will be no reply.
+        self.oneway: Final = oneway
+        #: What the request says of its time and its credit (protocol §5).
+        self.meta: Final[dict[str, int]] = {}
+        #: When this side gives up, in seconds of CLOCK_MONOTONIC.
+        self.deadline = monotonic() + timeout
+        self._limit = inf
+        inherited = current_deadline.get()
+        if inherited is not None:
+            self._inherit(inherited)
+        if not gap:
+            self.meta["deadline_usec"] = _to_usec(self.deadline)
+        if isinstance(flow, Inbox):
+            self.meta["credit"] = flow.credit
+            if gap:
+                self.meta["gap_usec"] = max(1, _to_usec(timeout))
+        #: The descriptors that its params take along.
+        self.carried: Outgoing | None = None
+        self._has_attached = self._is_taken = False
+        #: The reply, or the reason why there is none.
+        self.end: Reply | SuperdError | None = None
+        self._refusals = 0
         #: Its id on the connection that it was last given to.
         self.request_id = 0
         #: Bytes of its frame's body, once there is one.
         self.size = 0
         #: Whether the whole of its frame has gone to the kernel.
         self.sent = False
-        #: What a validator of the result raised, if it was no ValidationError.
+        #: What a validator of the result or an item raised, if it was no ValidationError.
         self.fault: Exception | None = None
 
-    @abstractmethod
-    def resolve(self, reply: Reply) -> None:
-        """Take the reply."""
+    def _inherit(self, deadline_usec: int) -> None:
+        self._limit = deadline_usec / 1e6
+        if self._limit < self.deadline:
+            self.timeout = self._limit - (self.deadline - self.timeout)
+            self.deadline = self._limit
+            if self.timeout <= 0:
+                message = "the time of the call that makes this one is over"
+                raise CallTimeout(message, sent=False, method=self.method.name, call_id=self.call_id)
+        self.meta["deadline_usec"] = deadline_usec
 
     @abstractmethod
+    def stir(self) -> None:
+        """Tell whoever waits for this call that something has happened to it."""
+
+    def resolve(self, reply: Reply) -> None:
+        """Take the reply."""
+        self.end = reply
+        self.stir()
+
     def fail(self, error: SuperdError) -> None:
-        """Take the reason why there will be no reply."""
+        """Take the reason why there will be no reply, unless it has ended."""
+        if self.end is None:
+            self.end = error
+            self.stir()
+
+    def mark_sent(self) -> None:
+        """Note that the whole of its frame has gone to the kernel: the end of a call that has no reply."""
+        self.sent = True
+        if self.oneway:
+            self.end = Result(0, None)
+        if self.oneway or self.flow is not None:
+            self.stir()
+
+    def take_item(self, item: Any) -> None:
+        """Take the next item of a stream."""
+        if isinstance(self.flow, Inbox):
+            self.flow.put(item)
+            self.stir()
+
+    def attach(self) -> Outgoing | None:
+        """What the next frame that begins it takes along, and closes. Raises ValueError where that is closed by now."""
+        carried = self.carried
+        if carried is None:
+            return None
+        if self._has_attached:
+            carried = carried.again()
+        self._has_attached = True
+        return carried
+
+    def discard(self) -> None:
+        """Nobody takes what it has: close the descriptors of it."""
+        if self.carried is not None:
+            self.carried.close()
+        if isinstance(self.flow, Inbox):
+            self.flow.discard()
+        if isinstance(self.end, Result) and not self._is_taken:
+            close_owners(self.end.value)
+
+    def restart(self) -> None:
+        """Where the timeout bounds the gap, a new wait has all of it, but for what is left of an inherited deadline."""
+        if self.gap:
+            self.deadline = min(monotonic() + self.timeout, self._limit)
+
+    def time_left(self, phase: str) -> float:
+        """Seconds until the deadline; raises CallTimeout where there are none."""
+        seconds = self.deadline - monotonic()
+        if seconds <= 0:
+            raise self.timed_out(phase, sent=self.sent)
+        return seconds
+
+    def retry_pause(self) -> float | None:
+        """Seconds to wait before this call is begun again on a new connection; None where it is not.
+
+        Only for Unavailable: a server that stops has refused it. What items have passed cannot be begun again.
+        """
+        end = self.end
+        if type(end) is not Failure or end.error.code != ErrorCode.UNAVAILABLE or self._has_begun():
+            return None
+        pause = UNAVAILABLE_PAUSE * (1 << self._refusals)
+        if self._refusals == UNAVAILABLE_RETRIES or monotonic() + pause >= self.deadline:
+            return None
+        self._refusals += 1
+        return pause
+
+    def _has_begun(self) -> bool:
+        if isinstance(self.flow, Outbox):
+            return self.flow.sent > 0
+        return self.flow is not None and self.flow.received
+
+    def renew(self) -> None:
+        """Begin again."""
+        self.end = None
+        self.sent = False
+        if isinstance(self.flow, Outbox):
+            self.flow.ended = False
 
     def decode(self, body: bytes, fds: Sequence[int] = ()) -> Reply:
         """Read the reply; raises MessageRefused.
@@ -90,23 +225,58 @@ class Call(ABC):
             raise
         except Exception as error:  # noqa: BLE001 - it is the caller's, and reaches him
             parse_reply(body)  # what is no legal reply is the server's fault all the same
-            self.fault = error
-            return Mismatch(
-                self.request_id, [{"loc": [], "type": "validator_failed", "msg": type(error).__name__}]
-            )
+            return self._mismatch(error)
 
-    def decode_item(self, _body: bytes, _fds: Sequence[int], _head: ItemHead) -> Any:
-        """Read an item of a stream; raises MessageRefused."""
-        raise MessageRefused(
-            ErrorObject(ErrorCode.INVALID_REQUEST, "an item of a call that is no stream", {})
+    def decode_item(self, body: bytes, fds: Sequence[int], head: ItemHead) -> Any:
+        """Read an item of a stream, or return a Mismatch as `decode` does; raises MessageRefused."""
+        if not isinstance(self.flow, Inbox):
+            raise MessageRefused(
+                ErrorObject(ErrorCode.INVALID_REQUEST, "an item of a call that is no stream", {})
+            )
+        try:
+            return self.flow.codec.decode(body, fds, head)
+        except MessageRefused as refused:
+            faults = refused.error.data.get("errors")
+            if faults is None:
+                raise
+            close_all(fds)
+            return Mismatch(self.request_id, faults)
+        except Exception as error:  # noqa: BLE001 - as above
+            close_all(fds)
+            return self._mismatch(error)
+
+    def _mismatch(self, error: Exception) -> Mismatch:
+        self.fault = self.fault or error
+        return Mismatch(
+            self.request_id, [{"loc": [], "type": "validator_failed", "msg": type(error).__name__}]
         )
 
-    def result(self, reply: Reply) -> Any:
-        """The value for the caller; raises what the reply means."""
+    def result(self, end: Reply | SuperdError) -> Any:
+        """The value for the caller; raises what the end means."""
+        self._is_taken = True
+        if isinstance(end, SuperdError):
+            raise end
+        if type(end) is Failure and end.error.code == ErrorCode.DEADLINE_EXCEEDED:
+            raise self.timed_out(self.awaited, sent=True)  # the same, whichever side noticed first
         try:
-            return unwrap(reply, self.method, self.call_id)
+            return unwrap(end, self.method, self.call_id)
         except InvalidResult as error:
             raise error from self.fault
+
+    def item(self, item: Any) -> Any:
+        """The item for the caller; raises InvalidResult for one that this side's model refuses."""
+        if type(item) is not Mismatch:
+            return item
+        message = "an item does not fit this side's model of it"
+        data = {"errors": item.faults}
+        raise InvalidResult(message, data=data, method=self.method.name, call_id=self.call_id) from self.fault
+
+    @property
+    def awaited(self) -> str:
+        """What there is not in time, for an exception's text."""
+        if self.flow is None or not self.gap:
+            return "no reply"
+        return "no item" if isinstance(self.flow, Inbox) else "no progress"
 
     def timed_out(self, phase: str, *, sent: bool) -> CallTimeout:
         """The exception for a deadline that passed in `phase`."""
@@ -129,9 +299,10 @@ class Call(ABC):
         """The exception for a frame that one of the two sides does not admit."""
         return MessageTooLarge(reason, method=self.method.name, call_id=self.call_id)
 
-    def unsendable(self, reason: str, cause: OSError) -> NotSent:
+    def unsendable(self, reason: str, cause: OSError) -> SuperdError:
         """The exception for a frame that the kernel did not take, on a connection that goes on."""
-        error = NotSent(reason, method=self.method.name, call_id=self.call_id)
+        kind = OutcomeUnknown if self.sent else NotSent
+        error = kind(reason, method=self.method.name, call_id=self.call_id)
         error.__cause__ = cause
         return error
 
@@ -140,40 +311,6 @@ class Call(ABC):
         return self.unconnected(explain_refusal(address, error))
 
 
-def check_address(address: str | Address | None) -> Address:
-    """The address that a client was given, read; raises ValueError."""
-    if address is None:
-        address = default_address()
-    elif isinstance(address, str):
-        address = parse_address(address)
-    if address.kind is SocketKind.DATAGRAM:
-        message = f"{str(address)!r} is of a datagram socket, which has no connections: a client needs one"
-        raise ValueError(message)
-    return address
-
-
-def check_timeout(seconds: float) -> float:
-    """Raise ValueError unless `seconds` are finite and more than 0: no call waits for ever."""
-    if not 0 < seconds < float("inf"):
-        message = f"a timeout is a finite number of seconds above 0, not {seconds!r}"
-        raise ValueError(message)
-    return float(seconds)
-
-
-def check_call_id(call_id: str) -> str:
-    """Raise ValueError for a call id against protocol §5."""
-    try:
-        return _call_id.validate_python(call_id)
-    except ValidationError:
-        message = (
-            f"a call id has 1 to {CALL_ID_MAX} characters out of A-Z a-z 0-9 . _ : -, unlike {call_id!r}"
-        )
-        raise ValueError(message) from None
-
-
-def check_frame_limit(size: int) -> int:
-    """Raise ValueError for a frame limit that the protocol does not admit (§2)."""
-    if not FRAME_SIZE_MIN <= size <= FRAME_SIZE_MAX:
-        message = f"a frame limit is between {FRAME_SIZE_MIN} and {FRAME_SIZE_MAX} bytes, not {size!r}"
-        raise ValueError(message)
-    return size
+def _to_usec(seconds: float) -> int:
+    """Microseconds, as a message can hold them: a timeout of centuries is none."""
+    return min(int(min(seconds, TIME_USEC_MAX) * 1_000_000), TIME_USEC_MAX)

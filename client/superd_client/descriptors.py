@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol, TypeGuard
 
+from pydantic import BaseModel
 from pydantic_core import PydanticCustomError
 
 from superd_client.wire.limits import FDS_PER_FRAME_MAX
@@ -56,6 +57,17 @@ class Outgoing:
         self.fds.append(fcntl.fcntl(source.fileno(), fcntl.F_DUPFD_CLOEXEC, 3))
         self.sources.append(source)
         return len(self.fds) - 1
+
+    def again(self) -> "Outgoing":
+        """The same once more, for a second sending; raises ValueError where a source is closed by now."""
+        copy = Outgoing()
+        try:
+            for source in self.sources:
+                copy.add(source)
+        except BaseException:
+            copy.close()
+            raise
+        return copy
 
     def close(self) -> None:
         """Close the duplicates: they were sent, or never will be. May be called again."""
@@ -161,6 +173,20 @@ def holds_descriptors(schema: object) -> bool:
             return True
         return any(holds_descriptors(part) for part in schema.values())
     return isinstance(schema, list | tuple) and any(map(holds_descriptors, schema))
+
+
+def close_owners(value: object) -> None:
+    """Close every owner of a descriptor in a value that was received and that nobody takes."""
+    if isinstance(value, BaseModel):
+        close_owners(vars(value))
+    elif _is_dict(value):
+        for part in value.values():
+            close_owners(part)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for part in value:
+            close_owners(part)
+    elif hasattr(value, "detach") and hasattr(value, "close"):
+        value.close()
 
 
 def close_all(fds: Iterable[int]) -> None:

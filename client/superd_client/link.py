@@ -14,9 +14,12 @@ from superd_client.ancillary import HANGUPS, Attachment
 from superd_client.calls import Call
 from superd_client.descriptors import close_all
 from superd_client.errors import SuperdError
+from superd_client.flows import Outbox
 from superd_client.sockets import Channel
-from superd_client.wire.client import ClientConnection, ReplyReceived
+from superd_client.wire.client import ClientConnection, CreditReceived, ItemReceived, ReplyReceived
 from superd_client.wire.connection import PeerClosed
+from superd_client.wire.control import Goaway
+from superd_client.wire.envelope import Failure, Reply
 from superd_client.wire.errors import ErrorCode, RemoteProtocolError
 from superd_client.wire.framing import FrameTooLarge
 from superd_client.wire.limits import HEADER_SIZE
@@ -27,8 +30,25 @@ CallT = TypeVar("CallT", bound=Call)
 LAST_READS_MAX: Final = 1024
 
 
-#: A frame that waits, or what is left of it; its call; its descriptors until they are sent with its first byte.
-_Outgoing: TypeAlias = tuple[CallT, bytes | memoryview, Attachment | None]
+class Letter:
+    """A frame that does not begin a call: an item or a credit of `call`, or, where that is None, a cancellation."""
+
+    __slots__ = ("call", "sent")
+
+    def __init__(self, call: Call | None) -> None:
+        """Begin unsent."""
+        self.call: Final = call
+        self.sent = False
+
+    def mark_sent(self) -> None:
+        """Note that the whole of it has gone to the kernel."""
+        self.sent = True
+        if self.call is not None:
+            self.call.stir()
+
+
+#: A frame that waits, or what is left of it, with what it is of; its descriptors until they are sent with its first byte.
+_Outgoing: TypeAlias = tuple[CallT | Letter, bytes | memoryview, Attachment | None]
 
 
 class Link(ABC, Generic[CallT]):
@@ -41,6 +61,8 @@ class Link(ABC, Generic[CallT]):
         self.lost = False
         #: Set where the server reads no more, as one does that stops; it may still answer what it has read.
         self.retired = False
+        #: Set where the server is going to stop: nothing new begins here, and what has begun goes on.
+        self.leaving = False
         #: Set where what was not sent can be sent on another link: the server went without a word.
         self.hung_up = False
         #: Set while the parts below change: set afterwards, it says that an interrupt has left them half changed.
@@ -57,16 +79,19 @@ class Link(ABC, Generic[CallT]):
 
     def check(self) -> bool:
         """Whether calls can begin here. A link that an interrupt (KeyboardInterrupt) left half changed is lost."""
-        return self._is_alive() and not self.retired
+        return self._is_alive() and not self.retired and not self.leaving
+
+    @property
+    def has_unwritten(self) -> bool:
+        """Whether frames wait for the kernel to take them."""
+        return bool(self._outgoing)
 
     def begin(self, call: CallT, params: bytes, carried: Attachment | None = None) -> None:
         """Queue the frame of `call`, with descriptors that are closed in any case; raises MessageTooLarge."""
         self._midway = True
         fds = len(carried.fds) if carried is not None else 0
         try:
-            call.request_id, frame = self._wire.send_request(
-                call.method.name, params, call, call.call_id, fds=fds
-            )
+            frame = self._frame(call, params, fds)
         except FrameTooLarge as error:
             self._midway = False
             if carried is not None:
@@ -76,6 +101,17 @@ class Link(ABC, Generic[CallT]):
         self._calls.add(call)
         self._outgoing.append((call, frame, carried))
         self._midway = False
+
+    def _frame(self, call: CallT, params: bytes, fds: int) -> bytes:
+        name = call.method.name
+        if call.oneway:
+            return self._wire.send_notification(name, params, call.call_id, fds=fds, **call.meta)
+        call.request_id, frame = self._wire.send_request(
+            name, params, call, call.call_id, fds=fds, **call.meta
+        )
+        if call.flow is not None:
+            call.flow.open(self._wire, call.request_id)
+        return frame
 
     def flush(self) -> bool:
         """Write what the kernel takes; returns whether nothing is left to write. May lose or retire the link."""
@@ -105,22 +141,32 @@ class Link(ABC, Generic[CallT]):
         self._midway = False
         return found
 
-    def withdraw(self, call: CallT) -> bool:
-        """Give up on `call`; its reply will be discarded.
+    def withdraw(self, call: CallT, *, cancel: bool = False) -> bool:
+        """Give up on `call`; its reply will be discarded. May be repeated.
 
-        Returns False where its frame is written in part: the rest must follow, or the link be lost.
+        With `cancel` the server is told, where it knows of the call. Returns False where the call has not ended and a
+        frame of it is written in part: the rest must follow, or the link be lost.
         """
+        is_whole = self._drop_frames(call)
+        if call not in self._calls:
+            return True
+        if cancel and (call.sent or not is_whole) and not call.oneway and not self.retired:
+            self._outgoing.append((Letter(None), self._wire.send_cancel(call.request_id), None))
         self._wire.abandon(call.request_id)
         self._calls.discard(call)
         self._close_if_done()
-        if call.sent or not self._outgoing:
+        return is_whole
+
+    def _drop_frames(self, call: CallT) -> bool:
+        """Write no more for `call`; returns False where a frame of it is written in part, which stays."""
+        if not self._outgoing or (call.sent and call.flow is None):
             return True
-        first, frame, _ = self._outgoing[0]
-        if first is call and isinstance(frame, memoryview):
-            return False
-        _close_carried(entry for entry in self._outgoing if entry[0] is call)
-        self._outgoing = deque(entry for entry in self._outgoing if entry[0] is not call)
-        return True
+        first = self._outgoing[0]
+        is_whole = not (isinstance(first[1], memoryview) and _call_of(first[0]) is call)
+        kept = [entry for entry in self._outgoing if _call_of(entry[0]) is not call]
+        _close_carried(entry for entry in self._outgoing if _call_of(entry[0]) is call)
+        self._outgoing = deque(kept if is_whole else [first, *kept])
+        return is_whole
 
     def lose(self, reason: str, cause: Exception | None = None, *, hung_up: bool = False) -> None:
         """Stop here, and tell every call that waits. May be repeated after an interrupt."""
@@ -133,6 +179,7 @@ class Link(ABC, Generic[CallT]):
             call.fail(error)
             self._calls.discard(call)
         _close_carried(self._outgoing)
+        self._outgoing.clear()
         self._wire.close()
         close_all(self._wire.take_surplus())
         self.end_channel()
@@ -170,7 +217,7 @@ class Link(ABC, Generic[CallT]):
                 outgoing[0] = call, memoryview(frame)[written:], None
                 return False
             written -= len(frame)
-            call.sent = True
+            call.mark_sent()
             outgoing.popleft()
         return True
 
@@ -192,11 +239,15 @@ class Link(ABC, Generic[CallT]):
 
     def _refuse_first(self, error: OSError) -> bool:
         """End the call whose frame the kernel refused for its descriptors; returns False where there were none."""
-        call, _, carried = self._outgoing[0]
+        owner, _, carried = self._outgoing[0]
         if carried is None:
             return False
-        self.withdraw(call)
-        call.fail(call.unsendable(f"its descriptors cannot be passed: {error.strerror}", error))
+        call = next((call for call in self._calls if call is _call_of(owner)), None)
+        if call is None:  # an item of an upload that has ended
+            _close_carried([self._outgoing.popleft()])
+        else:
+            self.withdraw(call, cancel=True)
+            call.fail(call.unsendable(f"its descriptors cannot be passed: {error.strerror}", error))
         return True
 
     def _hand_over(self) -> None:
@@ -204,6 +255,14 @@ class Link(ABC, Generic[CallT]):
             if isinstance(event, ReplyReceived):
                 self._calls.discard(event.call)
                 event.call.resolve(event.reply)
+                self.leaving = self.leaving or _says_goodbye(event.reply)
+                self._close_if_done()
+            elif isinstance(event, ItemReceived):
+                event.call.take_item(event.value)
+            elif isinstance(event, CreditReceived):
+                event.call.stir()
+            elif isinstance(event, Goaway):
+                self.leaving = True
                 self._close_if_done()
             elif isinstance(event, PeerClosed):
                 self.lose("the server closed the connection", hung_up=True)
@@ -211,8 +270,8 @@ class Link(ABC, Generic[CallT]):
 
     def _is_alive(self) -> bool:
         if self._midway:
-            for call, _, _ in self._outgoing:
-                call.sent = True  # perhaps: the kernel may have taken more than was noted
+            for owner, _, _ in self._outgoing:
+                owner.sent = True  # perhaps: the kernel may have taken more than was noted
             self.lose("a thread was interrupted while it read or wrote")
             self._midway = False
         return not self.lost
@@ -235,11 +294,15 @@ class Link(ABC, Generic[CallT]):
             self._wire.abandon(call.request_id)
             self._calls.discard(call)
             call.fail(_unsent(call, _broke(error), error))
+        for call in [call for call in self._calls if isinstance(call.flow, Outbox) and not call.flow.ended]:
+            self._wire.abandon(call.request_id)
+            self._calls.discard(call)
+            call.fail(call.lost(_broke(error)))
         self._close_if_done()
 
     def _close_if_done(self) -> None:
-        if self.retired and not self._calls:
-            self.lose("the server reads no more")
+        if (self.retired or self.leaving) and not self._calls:
+            self.lose("the server is stopping")
 
 
 def state_name(link: Link[CallT] | None, *, closed: bool) -> str:
@@ -253,6 +316,14 @@ def _close_carried(entries: Iterable[_Outgoing[CallT]]) -> None:
     for _, _, carried in entries:
         if carried is not None:
             carried.close()
+
+
+def _call_of(owner: Call | Letter) -> Call | None:
+    return owner.call if isinstance(owner, Letter) else owner
+
+
+def _says_goodbye(reply: Reply) -> bool:
+    return type(reply) is Failure and reply.error.code == ErrorCode.UNAVAILABLE
 
 
 def _broke(error: OSError) -> str:

@@ -70,7 +70,7 @@ class Receiver(Protocol):
 class Channel:
     """A connected stream socket, and the sole owner of its descriptor. No method waits but `wait_*`."""
 
-    __slots__ = ("_readable", "_ready", "_socket", "frame_max")
+    __slots__ = ("_readable", "_socket", "frame_max")
 
     #: Whether one read and one write are one frame.
     packets: ClassVar[bool] = False
@@ -84,9 +84,7 @@ class Channel:
         #: The largest body in bytes that the kernel takes as a frame.
         self.frame_max = FRAME_SIZE_MAX
         self._readable: Final = select.poll()
-        self._ready: Final = select.poll()
         self._readable.register(connected, select.POLLIN)
-        self._ready.register(connected, select.POLLIN | select.POLLOUT)
 
     def fileno(self) -> int:
         """The descriptor, for a loop to watch; -1 once closed."""
@@ -127,8 +125,10 @@ class Channel:
         self._readable.poll(min(seconds, WAIT_MAX) * 1000)
 
     def wait_ready(self, seconds: float) -> None:
-        """Return when the kernel takes bytes, or when `wait_readable` would. One thread at a time."""
-        self._ready.poll(min(seconds, WAIT_MAX) * 1000)
+        """Return when the kernel takes bytes, or when `wait_readable` would. Any number of threads."""
+        ready = select.poll()  # one poll object serves one thread at a time, and this is rare
+        ready.register(self._socket, select.POLLIN | select.POLLOUT)
+        ready.poll(min(seconds, WAIT_MAX) * 1000)
 
     def shutdown(self) -> None:
         """End the connection for both sides and for every process that shares it; wakes whoever waits here."""

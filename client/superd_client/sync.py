@@ -1,41 +1,31 @@
-"""The blocking client: one connection, any number of threads, and no thread of its own.
+"""The blocking client: one connection, any number of threads, and no thread of its own."""
 
-All state is guarded by one mutex, which is never held over anything that waits. Threads wait outside it, in one of
-three places: poll(2) for bytes to read, the same for bytes to read or room to write, or their own alarm. Of the
-threads that wait for replies one, the leader, polls and reads for all; when its own reply has come it wakes one other
-to lead. Threads that want to write take turns in the same way, and whose turn it is also connects.
-
-KeyboardInterrupt may arrive at any line. So who leads and whose turn it is are data that the interrupted call can
-look at, rather than locks that it might hold; `Client._forget` gives up all that a call holds, and may be repeated.
-"""
-
-import os
-import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any, Final, Self, overload
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Any, Final, Self, overload
 
 from typing_extensions import override
 
 from superd_client.address import Address
-from superd_client.calls import (
-    ATTEMPTS,
+from superd_client.arguments import (
     DEFAULT_TIMEOUT,
-    CallIds,
     check_address,
     check_call_id,
     check_frame_limit,
     check_timeout,
 )
 from superd_client.contract import Method, P, R
-from superd_client.errors import SuperdError
+from superd_client.flows import Bound, plan_stream, plan_upload
 from superd_client.link import state_name
-from superd_client.sockets import backoff_delays, connect
-from superd_client.sync_link import ThreadCall, ThreadLink, Turn
-from superd_client.wire.envelope import Reply
-from superd_client.wire.limits import FRAME_SIZE_DEFAULT
+from superd_client.streams import I, Stream, Upload
+from superd_client.sync_exchange import ThreadExchange
+from superd_client.sync_link import ThreadCall
+from superd_client.sync_streams import ItemSink, ItemStream
+from superd_client.wire.limits import FRAME_SIZE_DEFAULT, STREAM_CREDIT_DEFAULT
+
+if TYPE_CHECKING:
+    from superd_client.builtin import Hello
 
 
 class Client:
@@ -48,9 +38,6 @@ class Client:
     Not to be called from a signal handler or a finalizer: they may interrupt a call of the same client.
     """
 
-    #: The links that are not lost, the one for new calls among them; others wait for the last replies.
-    _links: tuple[ThreadLink, ...] = ()
-
     def __init__(
         self,
         address: str | Address | None = None,
@@ -61,25 +48,13 @@ class Client:
         """Check the arguments (ValueError). Connects to nothing yet."""
         self._address: Final = check_address(address)
         self._timeout: Final = check_timeout(timeout)
-        self._frame_limit: Final = check_frame_limit(frame_limit)
-        self._closed = False
-        self._settle()
-        _clients.add(self)
-
-    def _settle(self) -> None:
-        """Make what each process has for itself: first on creation, then in every forked child."""
-        self._mutex = threading.Lock()
-        self._writing = Turn()
-        self._ids = CallIds()
-        self._link: ThreadLink | None = None
-        links, self._links = self._links, ()
-        for link in links:
-            link.disown()
+        self._exchange: Final = ThreadExchange(self._address, check_frame_limit(frame_limit))
 
     @override
     def __repr__(self) -> str:
         """Say where it connects to, and whether it is connected."""
-        return f"<{type(self).__name__} {self._address} {state_name(self._link, closed=self._closed)}>"
+        state = state_name(self._exchange.link, closed=self._exchange.closed)
+        return f"<{type(self).__name__} {self._address} {state}>"
 
     def __enter__(self) -> Self:
         return self
@@ -90,23 +65,19 @@ class Client:
         self.close()
 
     def __del__(self) -> None:
-        if any(not link.lost for link in self._links):
+        exchange = getattr(self, "_exchange", None)
+        if exchange is not None and any(not link.lost for link in exchange.links):
             text = f"unclosed {self!r}"
-            for link in self._links:
+            for link in exchange.links:
                 link.end_channel()
             warnings.warn(text, ResourceWarning, source=self, stacklevel=2)
 
     def close(self) -> None:
         """Close the connection, for good. May be called again, and from any thread.
 
-        Calls of other threads end: with ConnectionLost if they were sent, else with ClientClosed.
+        Calls, streams and uploads of other threads end: with ConnectionLost if they were sent, else with ClientClosed.
         """
-        with self._mutex:
-            self._closed = True
-            for link in self._links:
-                link.lose("the client was closed")
-            self._link, self._links = None, ()
-            self._writing.wake_all()
+        self._exchange.close()
 
     @overload
     def call(
@@ -134,156 +105,195 @@ class Client:
         """Call `method`, and return its result once it is there.
 
         `timeout` in seconds covers all of it: connecting, the wait for other threads' writes, writing, the reply.
-        `call_id` names the call in the journals of both sides; one is made if none is given.
+        Where a handler makes the call, what its own caller has left bounds it too. `call_id` names the call in the
+        journals of both sides; one is made if none is given.
 
         Raises SuperdError; its subclasses and its `outcome` say what happened. ValueError and TypeError are for
         arguments that no call can be made of.
         """
-        call = ThreadCall(
-            method,
-            self._ids.make() if call_id is None else check_call_id(call_id),
-            self._timeout if timeout is None else check_timeout(timeout),
-        )
-        body = call.method.encode_params(params)
-        try:
-            try:
-                reply = self._await_reply(self._send(call, body), call)
-            except BaseException:
-                self._forget(call)
-                raise
-        except BaseException:
-            self._forget(call)  # once more: an interrupt may have hit the first time
-            raise
-        return call.result(reply)
+        call = ThreadCall(method, self._call_id(call_id), self._seconds(timeout))
+        body, call.carried = call.method.write_params(params)
+        return call.result(self._exchange.carry_out(call, body))
 
-    def _send(self, call: ThreadCall, params: bytes) -> ThreadLink:
-        """Write the request of `call` to its end; returns where its reply will come."""
-        with self._mutex:
-            link = self._link
-            if link is not None and self._writing.take(call) and self._begin(link, call, params):
-                return link  # the usual case, which waits for nothing
-        self._await_turn(call)
-        for _ in range(ATTEMPTS):
-            link = call.link or self._await_link(call)
-            if self._write(link, call, params):
-                return link
-            call.link = None
-        raise (
-            call.end if isinstance(call.end, SuperdError) else call.unconnected("the server hangs up at once")
-        )
+    @overload
+    def notify(
+        self, method: Method[P, Any], params: P, *, timeout: float | None = None, call_id: str | None = None
+    ) -> None: ...
 
-    def _begin(self, link: ThreadLink, call: ThreadCall, params: bytes) -> bool:
-        """Begin to write, unless the link is lost; returns whether all is written, and leaves the turn then."""
-        if not link.check():
-            return False
-        call.link, call.end = link, None
-        link.begin(call, params)
-        link.flush()
-        if call.sent:
-            self._writing.leave(call)
-        return call.sent
+    @overload
+    def notify(
+        self,
+        method: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        call_id: str | None = None,
+    ) -> None: ...
 
-    def _await_turn(self, call: ThreadCall) -> None:
-        while True:
-            with self._mutex:
-                if self._closed:
-                    raise call.closed()
-                if self._writing.take(call):
-                    return
-            call.sleep(call.time_left("not written"))
+    def notify(
+        self,
+        method: Method[Any, Any] | str,
+        params: Any = None,
+        *,
+        timeout: float | None = None,
+        call_id: str | None = None,
+    ) -> None:
+        """Call `method` one-way: return once the kernel has the message. What becomes of it only its journal says.
 
-    def _await_link(self, call: ThreadCall) -> ThreadLink:
-        """Connect, unless that is done; wait while the server's backlog is full. Needs the turn."""
-        delays = backoff_delays()
-        while True:
-            with self._mutex:
-                if (link := self._open_link(call)) is not None:
-                    return link
-                call.set_alarm()
-            call.sleep(min(next(delays), call.time_left("no room in the server's backlog")))
-
-    def _open_link(self, call: ThreadCall) -> ThreadLink | None:
-        """The link, perhaps a new one; None if the server's backlog is full."""
-        if self._closed:
-            raise call.closed()
-        if self._link is not None and self._link.check():
-            return self._link
-        try:
-            channel = connect(self._address)
-        except OSError as error:
-            raise call.refused_by_kernel(self._address, error) from error
-        if channel is None:
-            return None
-        self._link = ThreadLink(channel, self._frame_limit)
-        self._links = (*(link for link in self._links if not link.lost), self._link)
-        return self._link
-
-    def _write(self, link: ThreadLink, call: ThreadCall, params: bytes) -> bool:
-        """Write to the end, and leave the turn; returns False, and keeps the turn, if the server had hung up.
-
-        It reads too while it waits for room: a server whose replies nobody takes may read no more.
+        Raises what `call` raises where it was not sent.
         """
-        with self._mutex:
-            if call.link is not link and self._begin(link, call, params):
-                return True
-            if call.link is not link:
-                return False
-        while True:
-            with self._mutex:
-                link.receive()
-                if link.flush():
-                    link.release(call)
-                    return self._conclude_write(link, call)
-                link.await_room(call)
-            link.channel.wait_ready(call.time_left("not written"))
+        call = ThreadCall(method, self._call_id(call_id), self._seconds(timeout), oneway=True)
+        body, call.carried = call.method.write_params(params)
+        self._exchange.carry_out(call, body)
 
-    def _conclude_write(self, link: ThreadLink, call: ThreadCall) -> bool:
-        if not call.sent:
-            if self._closed:
-                raise call.closed()
-            if link.hung_up:
-                return False
-        self._writing.leave(call)
-        return True
+    def hello(self, *, timeout: float | None = None) -> "Hello":
+        """Ask what the server is: protocol versions, features, limits in force. Raises what `call` raises."""
+        from superd_client import builtin  # noqa: PLC0415 - few ask, and all would pay for its models
 
-    def _await_reply(self, link: ThreadLink, call: ThreadCall) -> Reply:
-        """Wait for the reply; read for all while no other thread does."""
-        leads = False
-        while True:
-            with self._mutex:
-                if leads:
-                    link.receive()
-                if (end := call.end) is not None:
-                    link.release(call)
+        return self.call(builtin.hello, builtin.Nothing(), timeout=timeout)
+
+    @overload
+    def stream(
+        self,
+        method: Stream[P, I],
+        params: P,
+        *,
+        timeout: float | None = None,
+        bound: Bound = "gap",
+        credit: int = STREAM_CREDIT_DEFAULT,
+        call_id: str | None = None,
+    ) -> ItemStream[I]: ...
+
+    @overload
+    def stream(
+        self,
+        method: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        bound: Bound = "gap",
+        credit: int = STREAM_CREDIT_DEFAULT,
+        call_id: str | None = None,
+    ) -> ItemStream[Any]: ...
+
+    def stream(
+        self,
+        method: Stream[Any, Any] | str,
+        params: Any = None,
+        *,
+        timeout: float | None = None,
+        bound: Bound = "gap",
+        credit: int = STREAM_CREDIT_DEFAULT,
+        call_id: str | None = None,
+    ) -> ItemStream[Any]:
+        """Return the items of a stream, to be iterated over: `with client.stream(watch, Watch()) as items: ...`.
+
+        `timeout` bounds the time to the next item, or with `bound="whole"` that of the whole stream, from its
+        beginning. The gap counts only while the iteration waits. `credit` is how many items may be here, or on their
+        way, that were not taken yet: a slow consumer slows the server down.
+        """
+        body, make_inbox, gap = plan_stream(method, params, bound=bound, credit=credit)
+        name, seconds = self._call_id(call_id), self._seconds(timeout)
+        return ItemStream(
+            self,
+            self._exchange,
+            lambda: ThreadCall(method, name, seconds, flow=make_inbox(), gap=gap),
+            body,
+        )
+
+    @overload
+    def open_upload(
+        self,
+        method: Upload[P, I, R],
+        params: P,
+        *,
+        timeout: float | None = None,
+        bound: Bound = "gap",
+        call_id: str | None = None,
+    ) -> ItemSink[I, R]: ...
+
+    @overload
+    def open_upload(
+        self,
+        method: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        bound: Bound = "gap",
+        call_id: str | None = None,
+    ) -> ItemSink[Any, Any]: ...
+
+    def open_upload(
+        self,
+        method: Upload[Any, Any, Any] | str,
+        params: Any = None,
+        *,
+        timeout: float | None = None,
+        bound: Bound = "gap",
+        call_id: str | None = None,
+    ) -> ItemSink[Any, Any]:
+        """Return what takes the items of an upload: `with client.open_upload(load, Load()) as sink: sink.send(item)`.
+
+        `timeout` bounds each wait: for the server to take an item, and for the result after the last one; or with
+        `bound="whole"` the whole upload, from its beginning.
+        """
+        body, outbox, gap = plan_upload(method, params, bound=bound)
+        name, seconds = self._call_id(call_id), self._seconds(timeout)
+        return ItemSink(
+            self,
+            self._exchange,
+            lambda: ThreadCall(method, name, seconds, flow=outbox, gap=gap),
+            body,
+            outbox,
+        )
+
+    @overload
+    def upload(
+        self,
+        method: Upload[P, I, R],
+        params: P,
+        items: Iterable[I],
+        *,
+        timeout: float | None = None,
+        bound: Bound = "gap",
+        call_id: str | None = None,
+    ) -> R: ...
+
+    @overload
+    def upload(
+        self,
+        method: str,
+        params: Mapping[str, Any] | None,
+        items: Iterable[Any],
+        *,
+        timeout: float | None = None,
+        bound: Bound = "gap",
+        call_id: str | None = None,
+    ) -> Any: ...
+
+    def upload(
+        self,
+        method: Upload[Any, Any, Any] | str,
+        params: Any,
+        items: Iterable[Any],
+        *,
+        timeout: float | None = None,
+        bound: Bound = "gap",
+        call_id: str | None = None,
+    ) -> Any:
+        """Send `items` as far as the server wants them, and return the result. Otherwise as `open_upload`.
+
+        What the iterable raises cancels the upload.
+        """
+        sink: ItemSink[Any, Any]
+        with self.open_upload(method, params, timeout=timeout, bound=bound, call_id=call_id) as sink:
+            for item in items:
+                if not sink.send(item):
                     break
-                leads = link.lead(call)
-            seconds = call.time_left("no reply")
-            if leads:
-                link.channel.wait_readable(seconds)
-            else:
-                call.sleep(seconds)
-        if isinstance(end, SuperdError):
-            raise end
-        return end
+            return sink.result()
 
-    def _forget(self, call: ThreadCall) -> None:
-        """Give up all that `call` holds. May be repeated, and after any part of a call."""
-        with self._mutex:
-            link = call.link
-            if link is not None:
-                link.check()
-                if not link.withdraw(call):
-                    link.lose("a call ended before its whole frame was written")
-                link.release(call)
-            self._writing.leave(call)
+    def _call_id(self, call_id: str | None) -> str:
+        return self._exchange.ids.make() if call_id is None else check_call_id(call_id)
 
-
-_clients: Final[WeakSet[Client]] = WeakSet()
-
-
-def _settle_in_child() -> None:
-    for client in tuple(_clients):
-        client._settle()  # noqa: SLF001 - of this module
-
-
-os.register_at_fork(after_in_child=_settle_in_child)
+    def _seconds(self, timeout: float | None) -> float:
+        return self._timeout if timeout is None else check_timeout(timeout)

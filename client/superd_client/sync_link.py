@@ -1,47 +1,47 @@
 """A call, a link and turns as threads share them. Everything here is guarded by the mutex of the client that uses it."""
 
 import threading
-from time import monotonic
 from typing import Any, Final
 
 from typing_extensions import override
 
 from superd_client.calls import Call
 from superd_client.contract import Method
-from superd_client.errors import SuperdError
-from superd_client.link import Link
+from superd_client.flow_link import FlowLink
+from superd_client.flows import Inbox, Outbox
 from superd_client.sockets import Channel
-from superd_client.wire.envelope import Reply
 
 
 class ThreadCall(Call):
     """A call, and the thread that waits for it."""
 
-    __slots__ = ("_alarm", "deadline", "end", "link")
+    __slots__ = ("_alarm", "link", "stirred")
 
-    def __init__(self, method: Method[Any, Any] | str, call_id: str, timeout: float) -> None:
-        super().__init__(method, call_id, timeout)
-        self.deadline: Final = monotonic() + timeout
+    def __init__(
+        self,
+        method: Method[Any, Any] | str,
+        call_id: str,
+        timeout: float,
+        *,
+        flow: Inbox | Outbox | None = None,
+        gap: bool = False,
+        oneway: bool = False,
+    ) -> None:
+        super().__init__(method, call_id, timeout, flow=flow, gap=gap, oneway=oneway)
         self.link: ThreadLink | None = None
-        self.end: Reply | SuperdError | None = None
+        #: Whether something has happened since its thread last looked.
+        self.stirred = False
         self._alarm: threading.Lock | None = None
 
     @override
-    def resolve(self, reply: Reply) -> None:
-        self.end = reply
+    def stir(self) -> None:
+        self.stirred = True
         self.wake()
 
     @override
-    def fail(self, error: SuperdError) -> None:
-        self.end = error
-        self.wake()
-
-    def time_left(self, phase: str) -> float:
-        """Seconds until the deadline; raises CallTimeout where there are none."""
-        seconds = self.deadline - monotonic()
-        if seconds <= 0:
-            raise self.timed_out(phase, sent=self.sent)
-        return seconds
+    def renew(self) -> None:
+        super().renew()
+        self.link, self.stirred = None, False
 
     def set_alarm(self) -> None:
         """Make the next `sleep` last until `wake`. Under the mutex."""
@@ -95,13 +95,13 @@ class Turn:
                 call.wake()
 
 
-class ThreadLink(Link[ThreadCall]):
+class ThreadLink(FlowLink[ThreadCall]):
     """A link that many threads use."""
 
     def __init__(self, channel: Channel, frame_limit: int) -> None:
         super().__init__(channel, frame_limit)
         self._reading: Final = Turn()
-        self._awaiting_room: ThreadCall | None = None
+        self._awaiting_room: Final[set[ThreadCall]] = set()
 
     def lead(self, call: ThreadCall) -> bool:
         """Whether `call` is to poll and read for all; else its alarm is set."""
@@ -109,13 +109,12 @@ class ThreadLink(Link[ThreadCall]):
 
     def await_room(self, call: ThreadCall) -> None:
         """Note that `call` is going to poll for room to write."""
-        self._awaiting_room = call
+        self._awaiting_room.add(call)
 
     def release(self, call: ThreadCall) -> None:
         """Note that `call` does not poll any more, and need not lead. May be repeated."""
         self._reading.leave(call)
-        if self._awaiting_room is call:
-            self._awaiting_room = None
+        self._awaiting_room.discard(call)
         if self.lost:
             self._close_unless_polled()
 
@@ -129,7 +128,7 @@ class ThreadLink(Link[ThreadCall]):
         self._close_unless_polled()
 
     def _close_unless_polled(self) -> None:
-        if self._reading.holder is None and self._awaiting_room is None:
+        if self._reading.holder is None and not self._awaiting_room:
             self.channel.close()
 
     def disown(self) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import field_validator
 
-from superd_client import Message, Method
+from superd_client import Message, Method, Stream, Upload
 
 
 class Text(Message):
@@ -31,3 +31,7 @@ echo = Method("echo.echo", Text, Text)
 number = Method("echo.echo", Text, int)
 stock = Method("shop.take", Text, Text, errors=[OutOfStock])
 touchy: Method[Text, Any] = Method("echo.echo", Text, Touchy)
+
+watch = Stream("shop.watch", Text, int, errors=[OutOfStock])
+touchy_watch: Stream[Text, Any] = Stream("shop.watch", Text, Touchy)
+load = Upload("shop.load", Text, int, Text, errors=[OutOfStock])

@@ -11,11 +11,14 @@ from typing import Any, Final
 
 from superd_client.address import SocketKind
 from superd_client.ancillary import packet_frame_max
+from superd_client.streams import UntypedItems
 from superd_client.wire.connection import PeerClosed
+from superd_client.wire.control import Cancel, Credit
 from superd_client.wire.envelope import Request, parse_call
 from superd_client.wire.errors import ErrorObject
 from superd_client.wire.framing import encode_frame
-from superd_client.wire.server import ParseCall, ServerConnection
+from superd_client.wire.limits import STREAM_CREDIT_DEFAULT
+from superd_client.wire.server import ParseCall, ServerConnection, ServerEvent
 
 #: Seconds that anything in these tests may take before the test fails.
 PATIENCE: Final = 20.0
@@ -27,7 +30,9 @@ class Peer:
     def __init__(self, connected: socket.socket) -> None:
         self.socket: Final = connected
         self.socket.settimeout(PATIENCE)
-        self._wire: Final = self.make_wire()
+        self.wire: Final = self.make_wire()
+        #: What next_request came across: rpc.cancel and rpc.credit.
+        self.controls: Final[list[ServerEvent]] = []
 
     def make_wire(self, parse: ParseCall = parse_call) -> ServerConnection:
         """A server's end for this socket."""
@@ -37,19 +42,29 @@ class Peer:
             wire.send_limit = packet_frame_max(self.socket)
         return wire
 
+    def next_event(self) -> ServerEvent:
+        """The next event, whatever it is."""
+        while (event := self.wire.next_event()) is None:
+            try:
+                self.wire.receive_data(self.socket.recv(1 << 18))
+            except ConnectionResetError:
+                return PeerClosed()
+        return event
+
     def next_request(self) -> Request | None:
         """The next request, or None at the end of file."""
-        while (event := self._wire.next_event()) is None:
-            try:
-                self._wire.receive_data(self.socket.recv(1 << 18))
-            except ConnectionResetError:
-                return None
+        while isinstance(event := self.next_event(), Cancel | Credit):
+            self.controls.append(event)
         assert isinstance(event, Request | PeerClosed)
         return event if isinstance(event, Request) else None
 
+    def expect_control(self, control: ServerEvent) -> None:
+        """The next event, which must be this one."""
+        assert self.next_event() == control
+
     def begin(self) -> None:
         """Read the first byte of the next request."""
-        self._wire.receive_data(self.socket.recv(1))
+        self.wire.receive_data(self.socket.recv(1))
 
     def expect(self) -> Request:
         """The next request."""
@@ -59,11 +74,35 @@ class Peer:
 
     def answer(self, request: Request, value: object) -> None:
         """Send a result."""
-        self.send(self._wire.send_result(request.id, json.dumps(value).encode()))
+        self.send(self.wire.send_result(request.id, json.dumps(value).encode()))
 
     def fail(self, request: Request, code: int, message: str = "no", **data: object) -> None:
         """Send a failure."""
-        self.send(self._wire.send_failure(request.id, ErrorObject(code, message, data)))
+        self.send(self.wire.send_failure(request.id, ErrorObject(code, message, data)))
+
+    def open_stream(self, request: Request) -> None:
+        """Let items be sent, as the request gives credit."""
+        self.wire.open_outflow(request.id, request.meta.get("credit", STREAM_CREDIT_DEFAULT))
+
+    def send_item(self, request: Request, value: object) -> None:
+        """Send the next item of a stream that is open; waits for credit."""
+        while not self.wire.credit(request.id):
+            event = self.next_event()
+            assert isinstance(event, Credit)
+            self.controls.append(event)
+        self.send(self.wire.send_item(request.id, json.dumps(value).encode()))
+
+    def open_upload(self, request: Request, credit: int) -> None:
+        """Let the client send items."""
+        self.send(self.wire.open_inflow(request.id, credit, UntypedItems().decode))
+
+    def give_credit(self, request: Request, items: int) -> None:
+        """Let the client send more items."""
+        self.send(self.wire.send_credit(request.id, items))
+
+    def go_away(self) -> None:
+        """Say that this server is going to stop."""
+        self.send(self.wire.send_goaway())
 
     def send(self, data: bytes) -> None:
         """Send bytes as they are."""

@@ -127,8 +127,8 @@ def test_calls_that_have_ended_are_not_kept_until_their_deadlines(run: Run) -> N
         async with AsyncClient(server.address) as client:
             for _ in range(200):
                 await client.call(echo, Text(text="a"))
-            assert client._link is not None
-            assert len(client._link._deadlines._heap) < 70
+            assert client._exchange.link is not None
+            assert len(client._exchange.link._deadlines._heap) < 70
 
     with serving() as server:
         run(main())
@@ -186,7 +186,7 @@ def test_room_in_the_backlog_is_found_for_all(run: Run) -> None:
     async def main() -> None:
         async with AsyncClient(backlog.address) as client, asyncio.TaskGroup() as group:
             calls = [group.create_task(client.call(echo, Text(text="a"))) for _ in range(3)]
-            while not client._connecting.locked():  # noqa: ASYNC110 - it has no event
+            while not client._exchange._connecting.locked():  # noqa: ASYNC110 - it has no event
                 await asyncio.sleep(0)
             room.set()
             assert [(await call).text for call in calls] == ["a"] * 3
@@ -253,8 +253,8 @@ def test_a_cancelled_call_is_given_up(run: Run) -> None:
                 await task
             for text in ("b", "c"):
                 assert (await client.call(echo, Text(text=text))).text == text
-            assert client._link is not None
-            assert client._link.calls_in_flight == 0
+            assert client._exchange.link is not None
+            assert client._exchange.link.calls_in_flight == 0
 
     with serving(script) as server:
         run(main())
@@ -266,8 +266,8 @@ def test_a_call_cancelled_in_the_moment_of_its_failure_leaves_no_complaint(run: 
         async with AsyncClient(server.address) as client:
             task = asyncio.create_task(client.call(echo, Text(text="a")))
             await asyncio.sleep(0)
-            assert client._link is not None
-            client._link.lose("a test says so")
+            assert client._exchange.link is not None
+            client._exchange.link.lose("a test says so")
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -419,10 +419,10 @@ def test_a_server_that_drains_answers_what_it_has_read_and_gets_no_more(run: Run
             await asyncio.sleep(0)
             await happened(first_is_read if text == LARGE else drains)
             assert (await client.call(echo, Text(text=text))).text == text
-            assert len(client._links) == 2
+            assert len(client._exchange.links) == 2
             second_is_answered.set()
             assert (await first).text == "a"
-            assert client._links[0].lost
+            assert client._exchange.links[0].lost
             assert (await client.call(echo, Text(text="c"))).text == "c"
 
     with serving(draining, Peer.echo) as server:
@@ -656,7 +656,7 @@ def test_a_client_that_is_forgotten_in_another_thread_is_closed_by_its_loop(run:
     async def main() -> None:
         clients = [AsyncClient(server.address)]
         await clients[0].call(echo, Text(text="a"))
-        link = clients[0]._link
+        link = clients[0]._exchange.link
         assert link is not None
 
         def forget() -> None:

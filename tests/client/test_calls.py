@@ -4,7 +4,7 @@ import re
 import pytest
 
 from superd_client.address import Address, SocketKind
-from superd_client.calls import CallIds, check_address, check_call_id, check_frame_limit, check_timeout
+from superd_client.arguments import CallIds, check_address, check_call_id, check_frame_limit, check_timeout
 from superd_client.wire.limits import CALL_ID_MAX, FRAME_SIZE_MAX, FRAME_SIZE_MIN
 
 

@@ -120,7 +120,8 @@ def test_calls_with_descriptors_are_written_alone_and_declare_them(kind: int) ->
         (place,) = (number for number, (_, fds) in enumerate(seen) if fds)
         with_fds, behind = seen[place], seen[place + 1 :]
         assert with_fds[1] == 2
-        assert with_fds[0].endswith(b'"three"},"meta":{"call_id":"a","fds":2}}')
+        assert b'"three"},"meta":{"call_id":"a",' in with_fds[0]
+        assert with_fds[0].endswith(b',"fds":2}}')
         assert [data.count(b'"echo.echo"') for data, _ in behind] == (
             [1, 1] if kind == socket.SOCK_SEQPACKET else [2]
         )

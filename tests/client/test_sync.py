@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-import superd_client.sync
+import superd_client.sync_exchange
 from superd_client import (
     CallTimeout,
     Client,
@@ -161,7 +161,7 @@ def test_a_full_backlog_ends_by_the_deadline() -> None:
 def test_room_in_the_backlog_is_found() -> None:
     with full_backlog() as backlog, Client(backlog.address) as client, in_threads(1) as submit:
         result = submit(client.call, echo, Text(text="a"))
-        wait_until(lambda: client._writing.holder is not None)
+        wait_until(lambda: client._exchange.writing.holder is not None)
         peer = backlog.accept()
         answer_one(peer)
         assert result.result(PATIENCE).text == "a"
@@ -421,10 +421,10 @@ def test_a_server_that_drains_answers_what_it_has_read_and_gets_no_more(text: st
         if text != LARGE:
             assert drains.wait(PATIENCE)
         assert client.call(echo, Text(text=text)).text == text
-        assert len(client._links) == 2
+        assert len(client._exchange.links) == 2
         second_is_answered.set()
         assert first.result(PATIENCE).text == "a"
-        assert client._links[0].lost
+        assert client._exchange.links[0].lost
         assert client.call(echo, Text(text="c")).text == "c"
         assert server.connections == 2
 
@@ -446,7 +446,7 @@ def test_a_call_that_a_draining_server_does_not_answer_in_time() -> None:
         assert client.call(echo, Text(text="b")).text == "b"
         with pytest.raises(CallTimeout):
             first.result(PATIENCE)
-        assert client._links[0].lost
+        assert client._exchange.links[0].lost
         over.set()
 
 
@@ -570,7 +570,7 @@ def test_close_ends_a_write_and_those_who_wait_for_their_turn() -> None:
         writer = submit(client.call, echo, Text(text=LARGE))
         assert gate.wait(PATIENCE)
         waiter = submit(client.call, echo, Text(text="b"))
-        wait_until(lambda: len(client._writing._queue) == 1)
+        wait_until(lambda: len(client._exchange.writing._queue) == 1)
         client.close()
         for result in (writer, waiter):
             with pytest.raises(ClientClosed) as caught:
@@ -583,7 +583,7 @@ def test_close_ends_a_connect() -> None:
     with full_backlog() as backlog, in_threads(1) as submit:
         client = Client(backlog.address)
         result = submit(client.call, echo, Text(text="a"))
-        wait_until(lambda: client._writing.holder is not None)
+        wait_until(lambda: client._exchange.writing.holder is not None)
         client.close()
         with pytest.raises(ClientClosed):
             result.result(PATIENCE)
@@ -656,13 +656,13 @@ results = []
 thread = threading.Thread(target=lambda: results.append(client.call("echo.echo", {"text": "held"})))
 thread.start()
 sys.stdin.readline()
-client._mutex.acquire()
+client._exchange.mutex.acquire()
 pid = os.fork()
 if pid == 0:
     assert client.call("echo.echo", {"text": "child"}) == {"text": "child"}
     client.close()
     os._exit(0)
-client._mutex.release()
+client._exchange.mutex.release()
 assert os.waitpid(pid, 0)[1] == 0
 assert client.call("echo.echo", {"text": "b"}) == {"text": "b"}
 thread.join()
@@ -674,11 +674,11 @@ client.close()
 def test_what_a_child_does_to_the_clients_it_inherits() -> None:
     with serving() as server, Client(server.address) as client:
         assert client.call(echo, Text(text="a")).text == "a"
-        mutex, link = client._mutex, client._link
-        superd_client.sync._settle_in_child()
+        mutex, link = client._exchange.mutex, client._exchange.link
+        superd_client.sync_exchange._settle_in_child()
         assert link is not None
         assert link.lost
-        assert client._mutex is not mutex
+        assert client._exchange.mutex is not mutex
         assert client.call(echo, Text(text="b")).text == "b"
 
 
@@ -716,7 +716,9 @@ def interrupt_when(condition: Callable[[], bool]) -> None:
 def test_an_interrupt_while_leading_leaves_the_client_usable() -> None:
     def script(peer: Peer) -> None:
         held = peer.expect()
-        interrupt_when(lambda: client._link is not None and client._link._reading.holder is not None)
+        interrupt_when(
+            lambda: client._exchange.link is not None and client._exchange.link._reading.holder is not None
+        )
         request = peer.expect()
         peer.answer(held, {"text": "late"})
         peer.answer(request, request.params)
@@ -736,7 +738,9 @@ def test_an_interrupt_while_following_leaves_the_leader_alone() -> None:
         led = peer.expect()
         is_led.set()
         peer.expect()
-        interrupt_when(lambda: client._link is not None and len(client._link._reading._queue) == 1)
+        interrupt_when(
+            lambda: client._exchange.link is not None and len(client._exchange.link._reading._queue) == 1
+        )
         peer.answer(request := peer.expect(), request.params)
         peer.answer(led, led.params)
         peer.await_end()
@@ -785,7 +789,7 @@ def test_an_interrupt_at_any_moment_leaves_the_client_usable() -> None:
             interrupting.result(PATIENCE)
             assert submit(client.call, echo, Text(text="b"), timeout=PATIENCE).result(PATIENCE).text == "b"
             assert client.call(echo, Text(text="c"), timeout=PATIENCE).text == "c"
-        assert client._writing.holder is None
+        assert client._exchange.writing.holder is None
 
 
 # --- what is left -----------------------------------------------------------------------------------------------

@@ -1,13 +1,17 @@
 """Both clients behind one blocking interface, so that one suite runs over both."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextvars import copy_context
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 import uvloop
 
 from superd_client import AsyncClient, Client
+
+#: More items than any test's stream has.
+MANY: Final = 1_000_000
 
 
 class Driver(Protocol):
@@ -26,6 +30,18 @@ class Driver(Protocol):
 
     def call_all(self, method: Any, all_params: list[Any]) -> list[Any]:
         """Many calls, at once where the client can."""
+
+    def notify(self, method: Any, params: Any = None, **options: Any) -> None:
+        """One call without a reply."""
+
+    def hello(self) -> Any:
+        """What the server says of itself."""
+
+    def collect(self, into: list[Any], method: Any, params: Any = None, **options: Any) -> None:
+        """Iterate over a stream, to its end or to `most` items; what came before a failure is in `into`."""
+
+    def upload(self, method: Any, params: Any, items: Any, **options: Any) -> Any:
+        """One upload of an iterable."""
 
     def close(self) -> None:
         """Close it for good."""
@@ -50,6 +66,24 @@ class BlockingDriver:
 
     def call_all(self, method: Any, all_params: list[Any]) -> list[Any]:
         return [self.call(method, params) for params in all_params]
+
+    def notify(self, method: Any, params: Any = None, **options: Any) -> None:
+        self._client.notify(method, params, **options)
+
+    def hello(self) -> Any:
+        return self._client.hello()
+
+    def collect(
+        self, into: list[Any], method: Any, params: Any = None, *, most: int = MANY, **options: Any
+    ) -> None:
+        with self._client.stream(method, params, **options) as items:
+            for item in items:
+                into.append(item)
+                if len(into) == most:
+                    break
+
+    def upload(self, method: Any, params: Any, items: Any, **options: Any) -> Any:
+        return self._client.upload(method, params, items, **options)
 
     def close(self) -> None:
         self._client.close()
@@ -77,17 +111,41 @@ class LoopDriver:
         self.close()
         self._runner.close()
 
-    def call(self, method: Any, params: Any = None, **options: Any) -> Any:
-        return self._runner.run(self._client.call(method, params, **options))
+    def _run(self, step: Coroutine[Any, Any, Any]) -> Any:
+        return self._runner.run(step, context=copy_context())
 
-    def call_all(self, method: Any, all_params: list[Any]) -> list[Any]:
+    def call(self, method: Any, params: Any = None, **options: Any) -> Any:
+        return self._run(self._client.call(method, params, **options))
+
+    def call_all(self, method: Any, all_params: list[Any]) -> Any:
         async def gather() -> list[Any]:
             return await asyncio.gather(*(self._client.call(method, params) for params in all_params))
 
-        return self._runner.run(gather())
+        return self._run(gather())
+
+    def notify(self, method: Any, params: Any = None, **options: Any) -> None:
+        self._run(self._client.notify(method, params, **options))
+
+    def hello(self) -> Any:
+        return self._run(self._client.hello())
+
+    def collect(
+        self, into: list[Any], method: Any, params: Any = None, *, most: int = MANY, **options: Any
+    ) -> None:
+        async def iterate() -> None:
+            async with self._client.stream(method, params, **options) as items:
+                async for item in items:
+                    into.append(item)
+                    if len(into) == most:
+                        break
+
+        self._run(iterate())
+
+    def upload(self, method: Any, params: Any, items: Any, **options: Any) -> Any:
+        return self._run(self._client.upload(method, params, items, **options))
 
     def close(self) -> None:
-        self._runner.run(self._client.aclose())
+        self._run(self._client.aclose())
 
 
 class UvloopDriver(LoopDriver):

@@ -47,6 +47,7 @@ def test_a_signal_ends_a_call(tmp_path: Path, listener: socket.socket) -> None:
             peer.settimeout(PATIENCE)
             assert b'"inventory.lookup"' in peer.recv(4096)  # it was asked, and is not answered
             assert romd.stop() == 0
+            assert b'"rpc.cancel"' in peer.recv(4096)
             assert peer.recv(4096) == b""
     assert romd.lines[-1].endswith("stopped by SIGTERM")
 

@@ -6,7 +6,7 @@ from typing import Final
 from superd.ctl.exits import ExitStatus, UsageError
 from superd.ctl.params import build_params
 from superd.ctl.session import Session
-from superd_client.calls import check_call_id
+from superd_client.arguments import check_call_id
 
 EPILOG: Final = """\
 params:

@@ -1,0 +1,305 @@
+"""How threads exchange messages with a server: over one connection, with no thread of their own.
+
+All state is guarded by one mutex, which is never held over anything that waits. Threads wait outside it, in one of
+three places: poll(2) for bytes to read, the same for bytes to read or room to write, or their own alarm. Of the
+threads that wait for something to come one, the leader, polls and reads for all; when its own has come it wakes one
+other to lead. Threads that want to begin a call take turns in the same way, and whose turn it is also connects.
+
+KeyboardInterrupt may arrive at any line. So who leads and whose turn it is are data that the interrupted call can
+look at, rather than locks that it might hold; `forget` gives up all that a call holds, and may be repeated.
+"""
+
+import os
+import threading
+from collections import deque
+from time import sleep
+from typing import Any, Final
+from weakref import WeakSet
+
+from superd_client.address import Address
+from superd_client.arguments import CallIds
+from superd_client.calls import ATTEMPTS
+from superd_client.descriptors import Outgoing
+from superd_client.errors import CallTimeout, SuperdError
+from superd_client.flows import NOTHING, Outbox
+from superd_client.link import Letter
+from superd_client.sockets import backoff_delays, connect
+from superd_client.sync_link import ThreadCall, ThreadLink, Turn
+from superd_client.wire.envelope import Reply
+
+
+class ThreadExchange:
+    """The connection that the threads of a client share. Its methods take a call through, or a part of one."""
+
+    #: The links that are not lost, the one for new calls among them; others wait for the last replies.
+    links: tuple[ThreadLink, ...] = ()
+
+    def __init__(self, address: Address, frame_limit: int) -> None:
+        """Connect to nothing yet."""
+        self._address: Final = address
+        self._frame_limit: Final = frame_limit
+        self.closed = False
+        #: Calls whose owners were collected as garbage, wherever that was: they end at the next opportunity.
+        self._forgotten: Final[deque[ThreadCall]] = deque()
+        self._settle()
+        _exchanges.add(self)
+
+    def _settle(self) -> None:
+        """Make what each process has for itself: first on creation, then in every forked child."""
+        self.mutex = threading.Lock()
+        self.writing = Turn()
+        self.ids = CallIds()
+        self.link: ThreadLink | None = None
+        links, self.links = self.links, ()
+        for link in links:
+            link.disown()
+
+    def close(self) -> None:
+        """Close the connection, for good."""
+        with self.mutex:
+            self.closed = True
+            for link in self.links:
+                link.lose("the client was closed")
+            self.link, self.links = None, ()
+            self.writing.wake_all()
+
+    # --- whole calls ---------------------------------------------------------------------------------------------
+
+    def carry_out(self, call: ThreadCall, params: bytes) -> Reply:
+        """Write the request of `call`, and wait for its reply."""
+        try:
+            try:
+                while True:
+                    self.send(call, params)
+                    self.wait(call)
+                    if not self.begins_again(call):
+                        break
+            except BaseException as error:
+                self.forget(call, cancel=not isinstance(error, CallTimeout))  # of the time the server knows
+                raise
+        except BaseException as error:
+            self.forget(
+                call, cancel=not isinstance(error, CallTimeout)
+            )  # an interrupt may have hit the first time
+            raise
+        end = call.end
+        if end is None or isinstance(end, SuperdError):
+            raise end or call.lost("nothing came of it")
+        return end
+
+    def begins_again(self, call: ThreadCall) -> bool:
+        """Whether `call` has ended and is to be sent once more; pauses before that."""
+        pause = call.retry_pause()
+        if pause is None:
+            return False
+        sleep(pause)
+        call.renew()
+        return True
+
+    def forget(self, call: ThreadCall, *, cancel: bool = False) -> None:
+        """Give up all that `call` holds; with `cancel` tell the server. May be repeated, and after any part of a call."""
+        with self.mutex:
+            self._forget(call, cancel=cancel)
+
+    def forget_later(self, call: ThreadCall) -> None:
+        """The same for a finalizer, which may have interrupted a thread that holds the mutex: it must not wait."""
+        self._forgotten.append(call)
+        if self.mutex.acquire(blocking=False):
+            try:
+                self._forget_forgotten()
+            finally:
+                self.mutex.release()
+
+    def _forget_forgotten(self) -> None:
+        while self._forgotten:
+            self._forget(self._forgotten.popleft(), cancel=True)
+
+    def _forget(self, call: ThreadCall, *, cancel: bool) -> None:
+        link = call.link
+        if link is not None:
+            link.check()
+            if not link.withdraw(call, cancel=cancel):
+                link.lose("a call ended before its whole frame was written")
+            if cancel:
+                link.flush()
+            link.release(call)
+        self.writing.leave(call)
+
+    # --- the parts of a call -------------------------------------------------------------------------------------
+
+    def send(self, call: ThreadCall, params: bytes) -> None:
+        """Write the request of `call` to its end, on the link that it has then."""
+        with self.mutex:
+            link = self.link
+            if link is not None and self.writing.take(call) and self._begin(link, call, params):
+                return  # the usual case, which waits for nothing
+        self._await_turn(call)
+        for _ in range(ATTEMPTS):
+            link = call.link or self._await_link(call)
+            if self._write(link, call, params):
+                return
+            call.link = None
+        raise (
+            call.end if isinstance(call.end, SuperdError) else call.unconnected("the server hangs up at once")
+        )
+
+    def _begin(self, link: ThreadLink, call: ThreadCall, params: bytes) -> bool:
+        """Begin to write, unless the link is lost; returns whether all is written, and leaves the turn then."""
+        if not link.check():
+            return False
+        call.link, call.end, call.stirred = link, None, False
+        link.begin(call, params, call.attach())
+        link.flush()
+        if call.sent:
+            self.writing.leave(call)
+        return call.sent
+
+    def _await_turn(self, call: ThreadCall) -> None:
+        while True:
+            with self.mutex:
+                self._forget_forgotten()
+                if self.closed:
+                    raise call.closed()
+                if self.writing.take(call):
+                    return
+            call.sleep(call.time_left("not written"))
+
+    def _await_link(self, call: ThreadCall) -> ThreadLink:
+        """Connect, unless that is done; wait while the server's backlog is full. Needs the turn."""
+        delays = backoff_delays()
+        while True:
+            with self.mutex:
+                if (link := self._open_link(call)) is not None:
+                    return link
+                call.set_alarm()
+            call.sleep(min(next(delays), call.time_left("no room in the server's backlog")))
+
+    def _open_link(self, call: ThreadCall) -> ThreadLink | None:
+        """The link, perhaps a new one; None if the server's backlog is full."""
+        if self.closed:
+            raise call.closed()
+        if self.link is not None and self.link.check():
+            return self.link
+        try:
+            channel = connect(self._address)
+        except OSError as error:
+            raise call.refused_by_kernel(self._address, error) from error
+        if channel is None:
+            return None
+        self.link = ThreadLink(channel, self._frame_limit)
+        self.links = (*(link for link in self.links if not link.lost), self.link)
+        return self.link
+
+    def _write(self, link: ThreadLink, call: ThreadCall, params: bytes) -> bool:
+        """Write to the end, and leave the turn; returns False, and keeps the turn, if the server had hung up.
+
+        It reads too while it waits for room: a server whose replies nobody takes may read no more.
+        """
+        with self.mutex:
+            if call.link is not link and self._begin(link, call, params):
+                return True
+            if call.link is not link:
+                return False
+        while True:
+            with self.mutex:
+                link.receive()
+                if link.flush() or call.sent:
+                    link.release(call)
+                    return self._conclude_write(link, call)
+                link.await_room(call)
+            link.channel.wait_ready(call.time_left("not written"))
+
+    def _conclude_write(self, link: ThreadLink, call: ThreadCall) -> bool:
+        if not call.sent:
+            if self.closed:
+                raise call.closed()
+            if link.hung_up:
+                return False
+        self.writing.leave(call)
+        if not call.sent and isinstance(call.end, SuperdError):
+            raise call.end
+        return True
+
+    def wait(self, call: ThreadCall) -> None:
+        """Wait until something has happened to `call`; read for all while no other thread does.
+
+        It also writes what another thread left, as one does that cancels and goes.
+        """
+        link = call.link
+        if link is None:
+            return
+        leads = writes = False
+        while True:
+            with self.mutex:
+                if leads or writes:
+                    link.receive()
+                    if writes:
+                        link.flush()
+                if call.stirred:
+                    link.release(call)
+                    return
+                if self._forgotten:
+                    self._forget_forgotten()
+                leads = link.lead(call)
+                if writes := link.has_unwritten:
+                    link.await_room(call)
+            seconds = call.time_left(call.awaited)
+            if writes:
+                link.channel.wait_ready(seconds)
+            elif leads:
+                link.channel.wait_readable(seconds)
+            else:
+                call.sleep(seconds)
+
+    # --- the items of a call -------------------------------------------------------------------------------------
+
+    def take_item(self, call: ThreadCall) -> tuple[Any, Reply | SuperdError | None]:
+        """The oldest item of a stream, or NOTHING and how the call ended: None where it goes on, and `wait` waits."""
+        with self.mutex:
+            link = call.link
+            item = NOTHING if link is None else link.take_item(call)
+            if link is not None and link.has_unwritten:
+                link.flush()
+            if item is NOTHING:
+                call.stirred = call.end is not None
+            return item, call.end
+
+    def send_item(self, call: ThreadCall, item: bytes, carried: Outgoing | None) -> Letter | None:
+        """Begin to write an item of an upload, with what it takes along; None where that cannot be now, and `wait` waits, or the call has ended."""
+        with self.mutex:
+            link = call.link
+            if call.end is None and link is not None and link.takes_item(call):
+                letter = link.send_item(call, item, carried)
+                link.flush()
+                if isinstance(call.flow, Outbox) and call.flow.looks_up:
+                    link.receive()
+                return letter
+            call.stirred = call.end is not None
+            return None
+
+    def is_written(self, call: ThreadCall, letter: Letter) -> bool:
+        """Whether an item is written, or the call has ended; else `wait` waits."""
+        with self.mutex:
+            over = letter.sent or call.end is not None
+            call.stirred = over
+            return over
+
+    def send_end(self, call: ThreadCall) -> Reply | SuperdError | None:
+        """Say that an upload has no more items; how the call ended, or None where `wait` waits."""
+        with self.mutex:
+            if call.link is not None and call.end is None:
+                call.link.send_end(call)
+                call.link.flush()
+            call.stirred = call.end is not None
+            return call.end
+
+
+_exchanges: Final[WeakSet[ThreadExchange]] = WeakSet()
+
+
+def _settle_in_child() -> None:
+    for exchange in tuple(_exchanges):
+        exchange._settle()  # noqa: SLF001 - of this module
+
+
+os.register_at_fork(after_in_child=_settle_in_child)
