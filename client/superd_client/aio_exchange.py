@@ -10,7 +10,7 @@ from superd_client.arguments import CallIds
 from superd_client.calls import ATTEMPTS
 from superd_client.errors import CallTimeout, ConnectFailed, SuperdError
 from superd_client.sockets import WAIT_MAX, backoff_delays, connect
-from superd_client.wire.envelope import Reply
+from superd_client.wire.envelope import Failure, Reply
 
 
 class TaskExchange:
@@ -74,7 +74,7 @@ class TaskExchange:
             end = call.end
             if isinstance(end, SuperdError):
                 self._check_again(call, link, end, attempts)
-            elif await self.begins_again(call):
+            elif type(end) is Failure and await self.begins_again(call):
                 attempts = ATTEMPTS
             elif end is not None:
                 return end
@@ -125,7 +125,7 @@ class TaskExchange:
                 if link.withdraw(call, cancel=True):
                     raise
                 # A frame that is written in part is written to its end, and may be carried out.
-                raise call.timed_out(call.awaited, sent=True) from None
+                raise call.timed_out(sent=True) from None
             if call.sent or not isinstance(call.end, SuperdError):
                 return link
             self._check_again(call, link, call.end, attempts)

@@ -53,7 +53,7 @@ class TaskCall(Call):
         self.link = None
         self.future = self._loop.create_future()
 
-    async def wait(self, phase: str) -> None:
+    async def wait(self, phase: str = "") -> None:
         """Wait for what happens next, or for a while; raises CallTimeout where it had no time left to wait."""
         seconds = self.time_left(phase)
         if self.future.done():

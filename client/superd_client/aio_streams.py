@@ -126,7 +126,7 @@ class AsyncItemStream(_TaskFlow, Generic[I]):
                 call.restart()
                 has_waited = True
             if call.end is None:
-                await call.wait(call.awaited)
+                await call.wait()
 
 
 class AsyncItemSink(_TaskFlow, Generic[I, R]):
@@ -183,7 +183,7 @@ class AsyncItemSink(_TaskFlow, Generic[I, R]):
                 letter = link.send_item(call, body, carried)
                 link.write()
                 while not letter.sent and call.end is None:
-                    await call.wait(call.awaited)
+                    await call.wait()
                 if letter.sent:
                     if self._outbox.looks_up:
                         await asyncio.sleep(0)  # others get their turn too
@@ -192,7 +192,7 @@ class AsyncItemSink(_TaskFlow, Generic[I, R]):
                 call.result(call.end)
                 return False
             if call.end is None:
-                await call.wait(call.awaited)
+                await call.wait()
 
     async def _result(self) -> R:
         call = await self._open()
@@ -205,7 +205,7 @@ class AsyncItemSink(_TaskFlow, Generic[I, R]):
                 result: R = call.result(call.end)
                 return result
             if call.end is None:
-                await call.wait(call.awaited)
+                await call.wait()
 
     def _check_open(self) -> None:
         if self._over:

@@ -40,6 +40,11 @@ ATTEMPTS: Final = 2
 UNAVAILABLE_RETRIES: Final = 4
 UNAVAILABLE_PAUSE: Final = 0.01
 
+_FLOWING: Final = (Stream, Upload)
+
+#: Seconds that are as many microseconds as a message can hold, and a few more.
+_SECONDS_MAX: Final = TIME_USEC_MAX // 1_000_000
+
 
 class Call(ABC):
     """What is known of one call while it waits. The clients say how whoever waits for it hears of what happened."""
@@ -79,7 +84,7 @@ class Call(ABC):
 
         With `gap` the timeout is for each wait anew, see `restart`.
         """
-        if flow is None and isinstance(method, Stream | Upload):
+        if flow is None and isinstance(method, _FLOWING):
             message = f"{method!r} is not called: stream or upload is for it"
             raise TypeError(message)
         self.method: Final = UntypedMethod(method) if isinstance(method, str) else method
@@ -89,25 +94,11 @@ class Call(ABC):
         self.gap: Final = gap
         #: Whether there will be no reply.
         self.oneway: Final = oneway
-        #: What the request says of its time and its credit (protocol §5).
-        self.meta: Final[dict[str, int]] = {}
-        #: When this side gives up, in seconds of CLOCK_MONOTONIC.
-        self.deadline = monotonic() + timeout
-        self._limit = inf
-        inherited = current_deadline.get()
-        if inherited is not None:
-            self._inherit(inherited)
-        if not gap:
-            self.meta["deadline_usec"] = _to_usec(self.deadline)
-        if isinstance(flow, Inbox):
-            self.meta["credit"] = flow.credit
-            if gap:
-                self.meta["gap_usec"] = max(1, _to_usec(timeout))
+        #: The reply, or the reason why there is none.
+        self.end: Reply | SuperdError | None = None
         #: The descriptors that its params take along.
         self.carried: Outgoing | None = None
         self._has_attached = self._is_taken = False
-        #: The reply, or the reason why there is none.
-        self.end: Reply | SuperdError | None = None
         self._refusals = 0
         #: Its id on the connection that it was last given to.
         self.request_id = 0
@@ -117,6 +108,19 @@ class Call(ABC):
         self.sent = False
         #: What a validator of the result or an item raised, if it was no ValidationError.
         self.fault: Exception | None = None
+        #: When this side gives up, in seconds of CLOCK_MONOTONIC.
+        self.deadline = monotonic() + timeout
+        self._limit = inf
+        #: What the request says of its time and its credit (protocol §5).
+        self.meta: Final[dict[str, int]] = {}
+        if (inherited := current_deadline.get()) is not None:
+            self._inherit(inherited)
+        if not gap:
+            self.meta["deadline_usec"] = _to_usec(self.deadline)
+        if isinstance(flow, Inbox):
+            self.meta["credit"] = flow.credit
+            if gap:
+                self.meta["gap_usec"] = max(1, _to_usec(timeout))
 
     def _inherit(self, deadline_usec: int) -> None:
         self._limit = deadline_usec / 1e6
@@ -181,8 +185,8 @@ class Call(ABC):
         if self.gap:
             self.deadline = min(monotonic() + self.timeout, self._limit)
 
-    def time_left(self, phase: str) -> float:
-        """Seconds until the deadline; raises CallTimeout where there are none."""
+    def time_left(self, phase: str = "") -> float:
+        """Seconds until the deadline; raises CallTimeout where there are none, by default because of what is awaited."""
         seconds = self.deadline - monotonic()
         if seconds <= 0:
             raise self.timed_out(phase, sent=self.sent)
@@ -257,7 +261,7 @@ class Call(ABC):
         if isinstance(end, SuperdError):
             raise end
         if type(end) is Failure and end.error.code == ErrorCode.DEADLINE_EXCEEDED:
-            raise self.timed_out(self.awaited, sent=True)  # the same, whichever side noticed first
+            raise self.timed_out(sent=True)  # the same, whichever side noticed first
         try:
             return unwrap(end, self.method, self.call_id)
         except InvalidResult as error:
@@ -271,16 +275,15 @@ class Call(ABC):
         data = {"errors": item.faults}
         raise InvalidResult(message, data=data, method=self.method.name, call_id=self.call_id) from self.fault
 
-    @property
-    def awaited(self) -> str:
+    def _awaited(self) -> str:
         """What there is not in time, for an exception's text."""
         if self.flow is None or not self.gap:
             return "no reply"
         return "no item" if isinstance(self.flow, Inbox) else "no progress"
 
-    def timed_out(self, phase: str, *, sent: bool) -> CallTimeout:
-        """The exception for a deadline that passed in `phase`."""
-        message = f"{phase} within {self.timeout:g} s"
+    def timed_out(self, phase: str = "", *, sent: bool) -> CallTimeout:
+        """The exception for a deadline that passed in `phase`, by default while something was awaited."""
+        message = f"{phase or self._awaited()} within {self.timeout:g} s"
         return CallTimeout(message, sent=sent, method=self.method.name, call_id=self.call_id)
 
     def lost(self, reason: str) -> ConnectionLost:
@@ -313,4 +316,4 @@ class Call(ABC):
 
 def _to_usec(seconds: float) -> int:
     """Microseconds, as a message can hold them: a timeout of centuries is none."""
-    return min(int(min(seconds, TIME_USEC_MAX) * 1_000_000), TIME_USEC_MAX)
+    return int(seconds * 1_000_000) if seconds < _SECONDS_MAX else TIME_USEC_MAX

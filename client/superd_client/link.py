@@ -15,11 +15,12 @@ from superd_client.calls import Call
 from superd_client.descriptors import close_all
 from superd_client.errors import SuperdError
 from superd_client.flows import Outbox
+from superd_client.letters import Letter, call_of
 from superd_client.sockets import Channel
 from superd_client.wire.client import ClientConnection, CreditReceived, ItemReceived, ReplyReceived
 from superd_client.wire.connection import PeerClosed
 from superd_client.wire.control import Goaway
-from superd_client.wire.envelope import Failure, Reply
+from superd_client.wire.envelope import Failure
 from superd_client.wire.errors import ErrorCode, RemoteProtocolError
 from superd_client.wire.framing import FrameTooLarge
 from superd_client.wire.limits import HEADER_SIZE
@@ -28,23 +29,6 @@ CallT = TypeVar("CallT", bound=Call)
 
 #: Reads that look for replies after a write found the server gone: more than a socket's buffer holds.
 LAST_READS_MAX: Final = 1024
-
-
-class Letter:
-    """A frame that does not begin a call: an item or a credit of `call`, or, where that is None, a cancellation."""
-
-    __slots__ = ("call", "sent")
-
-    def __init__(self, call: Call | None) -> None:
-        """Begin unsent."""
-        self.call: Final = call
-        self.sent = False
-
-    def mark_sent(self) -> None:
-        """Note that the whole of it has gone to the kernel."""
-        self.sent = True
-        if self.call is not None:
-            self.call.stir()
 
 
 #: A frame that waits, or what is left of it, with what it is of; its descriptors until they are sent with its first byte.
@@ -91,27 +75,25 @@ class Link(ABC, Generic[CallT]):
         self._midway = True
         fds = len(carried.fds) if carried is not None else 0
         try:
-            frame = self._frame(call, params, fds)
+            if call.oneway:
+                frame = self._wire.send_notification(
+                    call.method.name, params, call.call_id, fds=fds, **call.meta
+                )
+            else:
+                call.request_id, frame = self._wire.send_request(
+                    call.method.name, params, call, call.call_id, fds=fds, **call.meta
+                )
         except FrameTooLarge as error:
             self._midway = False
             if carried is not None:
                 carried.close()
             raise call.too_large(self.channel.explain_too_large(error)) from error
+        if call.flow is not None:
+            call.flow.open(self._wire, call.request_id)
         call.size = len(frame) - HEADER_SIZE
         self._calls.add(call)
         self._outgoing.append((call, frame, carried))
         self._midway = False
-
-    def _frame(self, call: CallT, params: bytes, fds: int) -> bytes:
-        name = call.method.name
-        if call.oneway:
-            return self._wire.send_notification(name, params, call.call_id, fds=fds, **call.meta)
-        call.request_id, frame = self._wire.send_request(
-            name, params, call, call.call_id, fds=fds, **call.meta
-        )
-        if call.flow is not None:
-            call.flow.open(self._wire, call.request_id)
-        return frame
 
     def flush(self) -> bool:
         """Write what the kernel takes; returns whether nothing is left to write. May lose or retire the link."""
@@ -162,9 +144,9 @@ class Link(ABC, Generic[CallT]):
         if not self._outgoing or (call.sent and call.flow is None):
             return True
         first = self._outgoing[0]
-        is_whole = not (isinstance(first[1], memoryview) and _call_of(first[0]) is call)
-        kept = [entry for entry in self._outgoing if _call_of(entry[0]) is not call]
-        _close_carried(entry for entry in self._outgoing if _call_of(entry[0]) is call)
+        is_whole = not (isinstance(first[1], memoryview) and call_of(first[0]) is call)
+        kept = [entry for entry in self._outgoing if call_of(entry[0]) is not call]
+        _close_carried(entry for entry in self._outgoing if call_of(entry[0]) is call)
         self._outgoing = deque(kept if is_whole else [first, *kept])
         return is_whole
 
@@ -242,7 +224,7 @@ class Link(ABC, Generic[CallT]):
         owner, _, carried = self._outgoing[0]
         if carried is None:
             return False
-        call = next((call for call in self._calls if call is _call_of(owner)), None)
+        call = next((call for call in self._calls if call is call_of(owner)), None)
         if call is None:  # an item of an upload that has ended
             _close_carried([self._outgoing.popleft()])
         else:
@@ -255,7 +237,8 @@ class Link(ABC, Generic[CallT]):
             if isinstance(event, ReplyReceived):
                 self._calls.discard(event.call)
                 event.call.resolve(event.reply)
-                self.leaving = self.leaving or _says_goodbye(event.reply)
+                if type(event.reply) is Failure and event.reply.error.code == ErrorCode.UNAVAILABLE:
+                    self.leaving = True
                 self._close_if_done()
             elif isinstance(event, ItemReceived):
                 event.call.take_item(event.value)
@@ -316,14 +299,6 @@ def _close_carried(entries: Iterable[_Outgoing[CallT]]) -> None:
     for _, _, carried in entries:
         if carried is not None:
             carried.close()
-
-
-def _call_of(owner: Call | Letter) -> Call | None:
-    return owner.call if isinstance(owner, Letter) else owner
-
-
-def _says_goodbye(reply: Reply) -> bool:
-    return type(reply) is Failure and reply.error.code == ErrorCode.UNAVAILABLE
 
 
 def _broke(error: OSError) -> str:

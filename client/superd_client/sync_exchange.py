@@ -22,10 +22,10 @@ from superd_client.calls import ATTEMPTS
 from superd_client.descriptors import Outgoing
 from superd_client.errors import CallTimeout, SuperdError
 from superd_client.flows import NOTHING, Outbox
-from superd_client.link import Letter
+from superd_client.letters import Letter
 from superd_client.sockets import backoff_delays, connect
 from superd_client.sync_link import ThreadCall, ThreadLink, Turn
-from superd_client.wire.envelope import Reply
+from superd_client.wire.envelope import Failure, Reply
 
 
 class ThreadExchange:
@@ -72,7 +72,7 @@ class ThreadExchange:
                 while True:
                     self.send(call, params)
                     self.wait(call)
-                    if not self.begins_again(call):
+                    if type(call.end) is not Failure or not self.begins_again(call):
                         break
             except BaseException as error:
                 self.forget(call, cancel=not isinstance(error, CallTimeout))  # of the time the server knows
@@ -243,7 +243,7 @@ class ThreadExchange:
                 leads = link.lead(call)
                 if writes := link.has_unwritten:
                     link.await_room(call)
-            seconds = call.time_left(call.awaited)
+            seconds = call.time_left()
             if writes:
                 link.channel.wait_ready(seconds)
             elif leads:

@@ -36,7 +36,8 @@ class ThreadCall(Call):
     @override
     def stir(self) -> None:
         self.stirred = True
-        self.wake()
+        if self._alarm is not None:
+            self.wake()
 
     @override
     def renew(self) -> None:

@@ -3,11 +3,8 @@ import gc
 import socket
 import threading
 import warnings
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 import pytest
-import uvloop
 
 from superd_client import (
     AsyncClient,
@@ -21,32 +18,11 @@ from superd_client import (
 )
 from superd_client.calls import ATTEMPTS
 from superd_client.wire.errors import RemoteProtocolError
+from tests.client.conftest import Run
 from tests.client.models import Text, echo, touchy
 from tests.client.server import PATIENCE, Peer, full_backlog, serving
 
 LARGE = "x" * (1 << 20)
-
-Run = Callable[[Coroutine[Any, Any, None]], None]
-
-
-@pytest.fixture(params=[asyncio.SelectorEventLoop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    """Runs a coroutine on a loop of each kind, in debug mode, and finds what it leaves."""
-
-    def run(main: Coroutine[Any, Any, None]) -> None:
-        async def alone() -> None:
-            async with asyncio.timeout(PATIENCE):
-                await main
-            assert asyncio.all_tasks() == {asyncio.current_task()}
-
-        complaints: list[dict[str, Any]] = []
-        with asyncio.Runner(loop_factory=request.param, debug=True) as runner:
-            runner.get_loop().set_exception_handler(lambda _, context: complaints.append(context))
-            runner.run(alone())
-        gc.collect()
-        assert complaints == []
-
-    return run
 
 
 async def happened(event: threading.Event) -> None:

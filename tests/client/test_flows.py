@@ -26,13 +26,14 @@ from superd_client import (
 )
 from superd_client.calls import UNAVAILABLE_RETRIES
 from superd_client.deadline import current_deadline
-from superd_client.wire.control import Cancel, Credit, End
+from superd_client.wire.control import Cancel, Credit
 from superd_client.wire.envelope import Notification, Request
 from superd_client.wire.errors import RemoteProtocolError
 from superd_client.wire.framing import encode_frame
 from superd_client.wire.limits import CREDIT_MAX, STREAM_CREDIT_DEFAULT, TIME_USEC_MAX
 from superd_client.wire.server import Item
 from tests.client.models import OutOfStock, Text, echo, load, stock, touchy_watch, watch
+from tests.client.scripts import open_stream, open_upload, receive_items, serve_numbers
 from tests.client.server import PATIENCE, Peer, full_backlog, serving
 from tests.contract.drivers import DRIVERS, Driver
 
@@ -47,31 +48,6 @@ def kind(request: pytest.FixtureRequest) -> type[Driver]:
 
 def now_usec() -> int:
     return time.monotonic_ns() // 1000
-
-
-def open_stream(peer: Peer) -> Request:
-    request = peer.expect()
-    peer.open_stream(request)
-    return request
-
-
-def open_upload(peer: Peer, credit: int) -> Request:
-    request = peer.expect()
-    peer.open_upload(request, credit)
-    return request
-
-
-def serve_numbers(count: int) -> Callable[[Peer], None]:
-    """A script that answers one stream with so many numbers, and then echoes."""
-
-    def script(peer: Peer) -> None:
-        request = open_stream(peer)
-        for number in range(count):
-            peer.send_item(request, number)
-        peer.answer(request, None)
-        peer.echo()
-
-    return script
 
 
 @contextmanager
@@ -620,18 +596,6 @@ def test_credit_for_what_is_no_upload_has_no_effect(kind: type[Driver]) -> None:
 
 
 # --- uploads ----------------------------------------------------------------------------------------------------
-
-
-def receive_items(peer: Peer, request: Request, credit: int) -> list[Any]:
-    """All items up to the end; credit is given again when it is used up."""
-    items = []
-    while not isinstance(event := peer.next_event(), End):
-        assert isinstance(event, Item)
-        assert event.id == request.id
-        items.append(event.value)
-        if len(items) % credit == 0:
-            peer.give_credit(request, credit)
-    return items
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """What type checkers must refuse of calls: each marked line, and no other."""
 
-from superd_client import AsyncClient, Client, Message, Method
+from superd_client import AsyncClient, Client, Message, Method, Stream, Upload
 
 
 class Lookup(Message):
@@ -16,6 +16,8 @@ class Item(Message):
 
 
 lookup = Method("inventory.lookup", Lookup, Item)
+watch = Stream("inventory.watch", Lookup, Item)
+load = Upload("inventory.load", Lookup, Item, int)
 
 Method("inventory.lookup", int, Item)  # expect: error
 Method("inventory.lookup", Lookup)  # expect: error
@@ -44,3 +46,36 @@ async def multiplexed(client: AsyncClient) -> None:
     item.model_dump()
     with AsyncClient():  # expect: error
         pass
+
+
+def flowing(client: Client) -> None:
+    client.stream(lookup, Lookup(sku="A-1"))  # expect: error
+    client.stream(load, Lookup(sku="A-1"))  # expect: error
+    client.stream(watch, Add(sku="A-1"))  # expect: error
+    client.stream(watch, Lookup(sku="A-1"), bound="half")  # expect: error
+    client.stream(watch, Lookup(sku="A-1"), credit="many")  # expect: error
+    for number in client.stream(watch, Lookup(sku="A-1")):
+        number.bit_length()  # expect: error
+    client.upload(watch, Lookup(sku="A-1"), [])  # expect: error
+    client.upload(load, Lookup(sku="A-1"), [1])  # expect: error
+    client.upload(load, Lookup(sku="A-1"))  # expect: error
+    item: Item = client.upload(load, Lookup(sku="A-1"), [Item(sku="A-1")])  # expect: error
+    item.model_dump()
+    with client.open_upload(load, Lookup(sku="A-1")) as sink:
+        sink.send("A-1")  # expect: error
+    client.notify(lookup, Add(sku="A-1"))  # expect: error
+    client.notify(lookup)  # expect: error
+
+
+async def flowing_too(client: AsyncClient) -> None:
+    client.stream(lookup, Lookup(sku="A-1"))  # expect: error
+    for _ in client.stream(watch, Lookup(sku="A-1")):  # expect: error
+        pass
+    async for number in client.stream(watch, Lookup(sku="A-1")):
+        number.bit_length()  # expect: error
+    await client.upload(load, Lookup(sku="A-1"), [1])  # expect: error
+    item: Item = await client.upload(load, Lookup(sku="A-1"), [Item(sku="A-1")])  # expect: error
+    item.model_dump()
+    async with client.open_upload(load, Lookup(sku="A-1")) as sink:
+        await sink.send("A-1")  # expect: error
+    await client.notify(lookup, Add(sku="A-1"))  # expect: error
