@@ -6,7 +6,7 @@ daemon's own user are bound by nothing: the one could change the files, the othe
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, get_args
 
 from typing_extensions import override
@@ -22,6 +22,7 @@ ACCESSES: Final[tuple[str, ...]] = get_args(Access)
 DECISIONS_MAX: Final = 256
 
 _PART: Final = r"(?:[a-z][a-z0-9_]*|\*)"
+_UNIT: Final = re.compile(r"[A-Za-z0-9:_.\\@-]{1,247}\.(?:service|scope)")
 _PATTERN: Final = re.compile(rf"\*\*|{_PART}(?:\.{_PART})*\.(?:{_PART}|\*\*)")
 
 
@@ -126,6 +127,11 @@ class Policy:
             return _PUBLIC
         return _EXEMPT if caller.uid in self._exempt else ruling.decide(caller)
 
+    @property
+    def methods(self) -> Collection[str]:
+        """The methods that there are."""
+        return self._methods.keys()
+
     def default(self, method: str) -> tuple[Access, Place | None]:
         """The default of a method, and where it stands if a file says so."""
         ruling = self._methods[method]
@@ -224,6 +230,11 @@ def _is_member(caller: Identity, groups: frozenset[int], *, unknown: bool) -> bo
 
 def _is_in(unit: str | None, units: frozenset[str], *, unknown: bool) -> bool:
     return unknown if unit is None else unit in units
+
+
+def is_unit(text: str) -> bool:
+    """Whether `text` is the name of a unit that holds processes of programs, as systemd.unit(5) admits it."""
+    return _UNIT.fullmatch(text) is not None
 
 
 def is_pattern(text: str) -> bool:

@@ -161,7 +161,8 @@ class _Reader:
         try:
             file = File.model_validate(data)
         except ValidationError as error:
-            self.errors += [self._as_error(fault) for fault in error.errors(include_url=False)]
+            found = [self._as_error(fault) for fault in error.errors(include_url=False)]
+            self.errors += sorted(found, key=lambda each: each.line or 0)
             return
         self.denials = [self._rule("deny", *each) for each in enumerate(file.deny)]
         self.allowances = [self._rule("allow", *each) for each in enumerate(file.allow)]

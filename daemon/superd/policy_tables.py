@@ -1,17 +1,14 @@
 """What may be written in a file of policy.d: the tables and their keys. docs/reference/policy.md is the manual."""
 
 import contextlib
-import re
 from difflib import get_close_matches
 from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 
-from superd.policy import Access, is_pattern
+from superd.policy import Access, is_pattern, is_unit
 from superd.policy_names import ID_MAX
-
-_UNIT: Final = re.compile(r"[A-Za-z0-9:_.\\@-]{1,247}\.(?:service|scope)")
 
 
 def _check_pattern(text: str) -> str:
@@ -23,7 +20,7 @@ def _check_pattern(text: str) -> str:
 
 
 def _check_unit(text: str) -> str:
-    if _UNIT.fullmatch(text) is None:
+    if not is_unit(text):
         raise PydanticCustomError("unit", "is no unit that runs programs: write one such as 'romd.service'")
     return text
 

@@ -152,7 +152,7 @@ def test_a_wrong_address_in_the_environment(superctl: Superctl, monkeypatch: pyt
 def test_help_names_every_command(superctl: Superctl, arguments: list[str]) -> None:
     done = superctl(*arguments)
     assert (done.status, done.err) == (0, "")
-    for command in ("call", "list", "describe", "status", "shell"):
+    for command in ("call", "list", "describe", "status", "why", "policy", "shell"):
         assert f"\n  {command} " in done.out
     assert "--json" in done.out
 
@@ -166,7 +166,7 @@ def test_help_of_call_tells_its_json_from_that_of_others(superctl: Superctl, arg
 
 
 def test_help_of_the_others_has_a_flag(superctl: Superctl) -> None:
-    for command in ("list", "describe", "status", "shell"):
+    for command in ("list", "describe", "status", "why", "policy", "shell"):
         assert "--json " in superctl(command, "--help").out
 
 
@@ -365,7 +365,7 @@ def test_the_manual_has_the_exit_statuses() -> None:
 def test_the_manual_has_every_option(superctl: Superctl) -> None:
     manual = (ROOT / "docs" / "reference" / "superctl.md").read_text("utf-8")
     offered: set[Any] = set(re.findall(r"--[a-z-]+", superctl("--help").out))
-    for command in ("call", "list", "describe", "status", "shell"):
+    for command in ("call", "list", "describe", "status", "why", "policy", "shell"):
         offered |= set(re.findall(r"(?<![\w-])--[a-z-]+", superctl(command, "--help").out))
         assert re.search(rf"^`{command}\b", manual, re.MULTILINE)
     for option in offered:

@@ -27,6 +27,8 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "list": Command("superd.ctl.listing", "list the methods that the server offers"),
     "describe": Command("superd.ctl.describing", "show what a method takes, gives and how it may fail"),
     "status": Command("superd.ctl.reporting", "show what the daemon is and what it has done"),
+    "why": Command("superd.ctl.asking_why", "tell from the journal what became of a call"),
+    "policy": Command("superd.ctl.policing", "show or test who may call what"),
     "shell": Command("superd.ctl.shell", "type calls at a prompt, or read them from standard input"),
 }
 

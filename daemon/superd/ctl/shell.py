@@ -20,6 +20,8 @@ METHOD [key=text | key:=json]...   call a method; JSON needs no quotes here: tag
 list [PREFIX]                      the methods
 describe METHOD                    one of them in full
 status                             the daemon
+why CALL_ID                        what became of a call
+policy show | policy test ...      who may call what
 help [COMMAND]                     this, or the options of a command
 quit                               leave; so does Ctrl-D
 
