@@ -146,7 +146,7 @@ endef
 
 # $(call configuration,SOURCE,NAME): a file that is there is the operator's.
 define configuration
-	install -d '$(DESTDIR)$(SYSCONFDIR)/superd/superd.d'
+	install -d '$(DESTDIR)$(SYSCONFDIR)/superd/superd.d' '$(DESTDIR)$(SYSCONFDIR)/superd/policy.d'
 	if [ -e '$(DESTDIR)$(SYSCONFDIR)/superd/$(2)' ]; then echo 'kept: $(DESTDIR)$(SYSCONFDIR)/superd/$(2)'; \
 	else install -m 0644 $(1) '$(DESTDIR)$(SYSCONFDIR)/superd/$(2)'; fi
 endef
@@ -191,6 +191,7 @@ install: $(BUILD)/superd.built ## Installs superd and superctl under DESTDIR and
 	@sed $(UNIT_SED) systemd/superd.catalog >'$(DESTDIR)$(PREFIX)/lib/systemd/catalog/superd.catalog'
 	@chmod 0644 '$(DESTDIR)$(PREFIX)/lib/systemd/catalog/superd.catalog'
 	@$(call configuration,systemd/superd.toml,superd.toml)
+	@$(call configuration,systemd/policy.d.README,policy.d/README)
 	@rm -rf '$(DESTDIR)$(DOC)'
 	@for page in *.md LICENSE docs/*/*.md; do install -D -m 0644 $$page '$(DESTDIR)$(DOC)'/$$page; done
 	@for page in $(wildcard $(DOCS)/man/*.[1-8]); do \
@@ -228,7 +229,7 @@ uninstall: ## Removes what install and install-examples put there; keeps configu
 	@rm -f '$(DESTDIR)$(PREFIX)/bin/'{superd,superctl,romd} '$(DESTDIR)$(UNITS)/'{superd.socket,superd.service,romd.service} \
 	  '$(DESTDIR)$(PREFIX)/lib/sysusers.d/'{superd,romd}.conf '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/superd.conf' \
 	  '$(DESTDIR)$(PREFIX)/lib/systemd/catalog/superd.catalog' \
-	  '$(DESTDIR)$(MAN)/'{man1/superctl.1,man8/superd.8,man5/superd.toml.5}
+	  '$(DESTDIR)$(MAN)/'{man1/superctl.1,man8/superd.8,man5/superd.toml.5,man5/superd-policy.5}
 	@$(if $(DESTDIR),,printf '%s\n' 'Removed. $(SYSCONFDIR)/superd, /var/lib/superd and the users superd and romd are kept.' \
 	  'Next, as root:' '    systemctl daemon-reload' '    journalctl --update-catalog')
 

@@ -31,6 +31,7 @@ html_theme_options = {"page_width": "1100px", "description": "typed local IPC fo
 man_pages = [
     ("reference/superd", "superd", "", [], 8),
     ("reference/superctl", "superctl", "", [], 1),
+    ("reference/policy", "superd-policy", "", [], 5),
     ("reference/configuration", "superd.toml", "configuration of superd", [], 5),
 ]
 

@@ -259,6 +259,39 @@ def test_a_wrong_configuration_names_file_and_key(tmp_path: Path) -> None:
     assert f"the configuration is wrong: {config}: drain_timeout: " in started.stderr
 
 
+def test_a_wrong_policy_names_file_line_and_key(path: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "policy.d"
+    folder.mkdir(mode=0o755)
+    file = folder / "50.toml"
+    file.write_text('[[deny]]\nmethods = ["a"]\n\n[[alow]]\n', "utf-8")
+    file.chmod(0o644)
+    checked = run("--check", SUPERD_POLICY_DIR=str(folder))
+    assert (checked.returncode, checked.stdout) == (78, "")
+    assert f"{file}:2: deny.0.methods.0: can match no method" in checked.stderr
+    assert f"{file}:4: alow: unknown key; did you mean allow?" in checked.stderr
+    started = run(f"--listen=unix:{path}", SUPERD_POLICY_DIR=str(folder))
+    assert started.returncode == 78
+    assert started.stderr.count("the policy is wrong: ") == 2
+    assert f"the policy is wrong: {file}:4: alow: unknown key" in started.stderr
+    assert "Traceback" not in started.stderr
+    assert not path.exists()
+
+
+def test_a_doubtful_policy_is_in_force(path: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "policy.d"
+    folder.mkdir(mode=0o755)
+    file = folder / "50.toml"
+    file.write_text('[[deny]]\nmethods = ["echo.*"]\nusers = ["no-such-user"]\n', "utf-8")
+    file.chmod(0o644)
+    warning = f"{file}:3: deny.0.users.0: there is no user 'no-such-user'"
+    checked = run("--check", SUPERD_POLICY_DIR=str(folder))
+    assert (checked.returncode, checked.stdout) == (0, "the configuration is valid\n")
+    assert checked.stderr.startswith(f"warning: {warning}")
+    with superd(path=path, environment={"SUPERD_POLICY_DIR": str(folder)}) as daemon:
+        assert f"the policy is doubtful: {warning}" in daemon.log
+        assert daemon.stop() == 0
+
+
 def test_nothing_to_listen_on() -> None:
     done = run()
     assert done.returncode == 78

@@ -13,6 +13,7 @@ from tests.system.conftest import ROOT, make_install
 from tests.system.guest import Guest
 
 FILES = {
+    "etc/superd/policy.d/README",
     "etc/superd/superd.toml",
     "etc/superd/superd.d/50-inventory.toml",
     "usr/bin/romd",
@@ -79,7 +80,11 @@ def test_uninstall_leaves_configuration_alone_and_nothing_else(staged: Path, tmp
     shutil.copytree(staged, tmp_path, dirs_exist_ok=True, symlinks=True)
     make_install(tmp_path, "uninstall")
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if not path.is_dir()}
-    assert left == {"etc/superd/superd.toml", "etc/superd/superd.d/50-inventory.toml"}
+    assert left == {
+        "etc/superd/policy.d/README",
+        "etc/superd/superd.toml",
+        "etc/superd/superd.d/50-inventory.toml",
+    }
 
 
 def test_uninstall_does_nothing_while_a_unit_is_in_use(listening: Guest) -> None:
