@@ -40,7 +40,9 @@ class Guard:
             return call._replace(params=method_not_found(nearest))
         if self.policy.judge(call.method, caller).allowed:
             return call
-        return call._replace(params=_DENIED)
+        if call.received is not None:
+            call.received.close()  # nobody will take the descriptors that came with it
+        return call._replace(params=_DENIED, received=None)
 
     def allows(self, method: str, caller: Caller) -> bool:
         """Whether `caller` may call a method that there is."""

@@ -16,6 +16,7 @@ from superd.policy import Access, Default, Place, Policy, Rule, Rules
 from superd.service import Context, Service
 from superd_client.builtin import Nothing
 from superd_client.contract import Message, Method
+from superd_client.fd import Fd
 from superd_client.parser import CallParser
 from superd_client.wire.envelope import Request
 from superd_client.wire.errors import ErrorCode, ErrorObject
@@ -178,6 +179,21 @@ def test_a_call_that_is_allowed_goes_on_as_it_is() -> None:
     assert isinstance(read, Request)
     guard = Guard.of_defaults({"shop.look": "public"})
     assert guard.screen(read, Caller(UID, GID, 1)) is read
+
+
+def test_the_descriptors_of_a_denied_call_are_closed() -> None:
+    class Written(Message):
+        file: Fd
+
+    reading, writing = os.pipe()
+    body = request("shop.write", {"file": 0}, meta={"fds": 1})
+    read = CallParser([Method("shop.write", Written, str)])(body, [writing])
+    guard = Guard.of_defaults({"shop.write": "admin"})
+    screened = guard.screen(read, Caller(UID, GID, 1))
+    assert isinstance(screened.params, ErrorObject)
+    assert screened.received is None
+    with open(reading, "rb") as pipe:  # noqa: PTH123 - a descriptor has no path
+        assert pipe.read() == b"", "at its end: nobody holds the other one"
 
 
 def test_another_policy_holds_from_the_next_call_on() -> None:

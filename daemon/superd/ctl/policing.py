@@ -22,8 +22,8 @@ EPILOG: Final = """\
 show   the rules in the order in which they are tried, and the default of each method
 test   whether a user may call METHOD, and which rule decides; exit status 0 allowed, 1 denied
 
-The files are read as `superd --check` reads them, whether superd runs or not. A superd that runs
-has read them when it started.
+The files are read as superd reads them when it starts, whether it runs or not. One that runs
+has read them then.
 """
 
 #: The group id of a number that no user has: not that of any group.
