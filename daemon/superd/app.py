@@ -285,7 +285,9 @@ class Daemon:
             listeners,
             dispatcher=dispatcher,
             parse=CallParser(registry.methods),
-            limits=SessionLimits(settings.frame_size, settings.calls_in_flight, settings.write_buffer),
+            limits=SessionLimits(
+                settings.frame_size, settings.calls_in_flight, settings.write_buffer, settings.streams
+            ),
             connections=settings.connections,
             stats=self._stats,
             on_change=on_change,

@@ -2,28 +2,26 @@
 
 import asyncio
 import contextlib
-import contextvars
-import inspect
 import itertools
 import secrets
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from pydantic import BaseModel
-
+from superd.context import Context
+from superd.deadlines import Deadlines
 from superd.guard import Guard
+from superd.handlers import Endpoint, Kind
 from superd.journal import MessageId, get_logger
 from superd.peer import Caller
-from superd.service import Context, Endpoint
 from superd.stats import Stats
+from superd.threads import PlainItems, call_plain
+from superd.work import LATE, CallEnded, Outcome, Sink, Work
+from superd_client.deadline import current_deadline
 from superd_client.errors import ApplicationError
 from superd_client.wire.envelope import Notification, Request
 from superd_client.wire.errors import ErrorCode, ErrorObject
-
-#: What became of a call: its result as JSON, or the error to answer with.
-Outcome: TypeAlias = bytes | ErrorObject
 
 #: Characters of a declared error's message that are sent: it is a sentence for people.
 MESSAGE_MAX: Final = 512
@@ -42,6 +40,9 @@ _REFUSALS: Final = frozenset(
 )
 
 _INTERNAL_ERROR: Final = ErrorObject(ErrorCode.INTERNAL_ERROR, "internal error", {})
+
+#: What stands for the end of a generator: its items may be anything else.
+_NO_ITEM: Final = object()
 
 
 class Dispatcher:
@@ -62,9 +63,10 @@ class Dispatcher:
 
         `on_change` is called when a count in `stats` has changed. Without a `guard` the methods' defaults hold.
         """
-        self._endpoints = endpoints
+        self.endpoints: Final = endpoints
         self._guard = guard or Guard.of_defaults({name: each.access for name, each in endpoints.items()})
         self.screen: Final = self._guard.screen
+        self.deadlines: Final = Deadlines()
         self._states = states
         self._workers = workers
         self._stats = stats
@@ -78,39 +80,88 @@ class Dispatcher:
         given = call.call_id if call is not None else None
         return given if given is not None else next(self._call_ids)
 
-    async def carry_out(self, call: Request | Notification, caller: Caller, call_id: str) -> Outcome:
-        """Run the handler and return its outcome; never raises but CancelledError."""
-        endpoint = self._endpoints[call.method]
-        state = self._states.get(endpoint.service)
-        context = Context(method=call.method, call_id=call_id, caller=caller, state=state)
-        started = time.monotonic_ns()
+    def call_context(self, call: Request | Notification, endpoint: Endpoint, caller: Caller) -> Context:
+        """What the handler of `call` may know."""
+        due = call.meta.get("deadline_usec")
+        return Context(
+            method=call.method,
+            call_id=self.call_id(call),
+            caller=caller,
+            state=self._states.get(endpoint.service),
+            deadline=None if due is None else due / 1e6,
+        )
+
+    async def carry_out(self, work: Work) -> None:
+        """Run the handler and tell the owner of `work` what became of it. The body of the work's task."""
+        work.started = started = time.monotonic_ns()
+        call, endpoint = work.call, work.endpoint
+        outcome: Outcome | None = None
         self._stats.calls_in_flight += 1
         self._stats.notifications += isinstance(call, Notification)
         try:
-            outcome = endpoint.method.encode_result(await self._run(endpoint, call.params, context))
+            if work.due_usec is not None:
+                self._check_deadline(work.due_usec, started)
+            if endpoint.is_async and endpoint.kind is Kind.CALL:
+                value = await endpoint.handler(call.params, work.context)
+            else:
+                value = await self._run_other(work)
+            if not work.answered:
+                outcome = endpoint.method.encode_result(value)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if not work.answered and task is not None and task.cancelling():
                 raise
-            return self.failed(_INTERNAL_ERROR, call, caller, call_id, started=started, cause=error)
+            outcome = self._raised(work, error)
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises is an answer
-            return self.failed(_explain(endpoint, error), call, caller, call_id, started=started, cause=error)
+            outcome = self._raised(work, error)
         finally:
             self._stats.calls_in_flight -= 1
+            if isinstance(outcome, bytes):
+                self._served(work)
             self._on_change()
+            work.owner.ended(work, outcome)
+
+    def _check_deadline(self, due_usec: int, now_nsec: int) -> None:
+        """Raise CallEnded if it has passed; else what the handler calls must end by then, too."""
+        if due_usec * 1000 <= now_nsec:
+            raise CallEnded(LATE)
+        current_deadline.set(due_usec)
+
+    async def _run_other(self, work: Work) -> Any:
+        """Run what is not simply a coroutine; the result of the call."""
+        endpoint, params, context = work.endpoint, work.call.params, work.context
+        if work.sink is not None:
+            items = endpoint.handler(params, context)
+            if not endpoint.is_async:
+                items = PlainItems(self._workers, items, context)
+            return await _produce(work, items, work.sink)
+        arguments = (params, context) if work.source is None else (params, work.source, context)
+        if endpoint.is_async:
+            return await endpoint.handler(*arguments)
+        return await call_plain(self._workers, work, *arguments)
+
+    def _served(self, work: Work) -> None:
         self._stats.calls_served += 1
         if self._log_successes:
-            self._log.debug("call served", **_fields(call, caller, call_id, started))
-        return outcome
+            self._log.debug(
+                "call served", **_fields(work.call, work.context.caller, work.context.call_id, work.started)
+            )
 
-    async def _run(self, endpoint: Endpoint, params: BaseModel, context: Context) -> Any:
-        if endpoint.is_async:
-            return await endpoint.handler(params, context)
-        run = contextvars.copy_context().run
-        loop = asyncio.get_running_loop()
-        value = await loop.run_in_executor(self._workers, run, _call_plain, endpoint.handler, params, context)
-        # Not every function that returns an awaitable can be recognised beforehand.
-        return await value if inspect.isawaitable(value) else value
+    def _raised(self, work: Work, error: BaseException) -> ErrorObject | None:
+        """The outcome of a call that raised `error`; None where it was answered before."""
+        if not work.answered:
+            return self.work_failed(work, _explain(work.endpoint, error), error)
+        if not isinstance(error, asyncio.CancelledError):
+            fields = _fields(work.call, work.context.caller, work.context.call_id, work.started)
+            self._log.info("a cancelled call raised an exception", exc_info=error, **fields)
+        return None
+
+    def work_failed(self, work: Work, error: ErrorObject, cause: BaseException | None = None) -> ErrorObject:
+        """As `failed`, for a call that was begun."""
+        context = work.context
+        return self.failed(
+            error, work.call, context.caller, context.call_id, started=work.started or None, cause=cause
+        )
 
     def failed(
         self,
@@ -128,6 +179,7 @@ class Dispatcher:
         """
         fields = _fields(call, caller, call_id, started)
         fields |= {"code": int(error.code), "reason": error.message}
+        self._stats.notifications_failed += isinstance(call, Notification)
         denial = None if call is None else self._guard.explain_denial(error, call.method, caller)
         if denial is not None:
             self._stats.calls_refused += 1
@@ -143,12 +195,10 @@ class Dispatcher:
             self._log.info("call failed", message_id=MessageId.CALL_FAILED, **fields)
         return error.with_data(call_id=call_id)
 
-    def not_served(
-        self, error: ErrorObject, call: Request | Notification, caller: Caller, call_id: str
-    ) -> ErrorObject:
-        """Take back that a call was served: its result cannot be sent. To be called as soon as `carry_out` returns."""
+    def not_served(self, work: Work, error: ErrorObject) -> ErrorObject:
+        """Take back that a call was served: its result cannot be sent. To be called as soon as it has ended."""
         self._stats.calls_served -= 1
-        return self.failed(error, call, caller, call_id)
+        return self.work_failed(work, error)
 
     def abandoned(self, call: Request | Notification, caller: Caller, call_id: str) -> None:
         """Count and log a call whose caller went away."""
@@ -157,13 +207,18 @@ class Dispatcher:
         self._log.info("peer vanished, call cancelled", message_id=MessageId.PEER_VANISHED, **fields)
 
 
-def _call_plain(handler: Callable[[Any, Context], Any], params: BaseModel, context: Context) -> Any:
-    """Call a plain handler. Makes another error of those two that a future or an `await` takes for its own."""
+async def _produce(work: Work, items: Any, sink: Sink) -> None:
+    """Send what a generator makes. It runs only while another item may be sent."""
+    encode = work.endpoint.encode_item
     try:
-        return handler(params, context)
-    except (StopIteration, GeneratorExit) as error:
-        message = f"the handler raised {type(error).__name__}"
-        raise RuntimeError(message) from error
+        while True:
+            await sink.ready()
+            item = await anext(items, _NO_ITEM)
+            if item is _NO_ITEM or work.answered:  # a generator may swallow its cancellation
+                return
+            sink.send(encode(item))
+    finally:
+        await items.aclose()
 
 
 def _sentence(text: str) -> str:
@@ -173,6 +228,8 @@ def _sentence(text: str) -> str:
 
 def _explain(endpoint: Endpoint, error: BaseException) -> ErrorObject:
     """The error that the caller is to see: what the method declares, or nothing but that it failed."""
+    if isinstance(error, CallEnded):
+        return error.error
     if isinstance(error, ApplicationError) and error.detail is not None:
         # One that is not declared, or that JSON cannot say, is like any other exception.
         with contextlib.suppress(TypeError, ValueError):

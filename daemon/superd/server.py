@@ -168,6 +168,7 @@ class Server:
         if not ended:
             await self._cancel_all()
         self._hangups.close()
+        self._dispatcher.deadlines.close()
         return ended
 
     async def _cancel_all(self) -> None:

@@ -4,65 +4,36 @@ inventory = Service("inventory", version="1.0.0")
 
 @inventory.method(lookup)
 async def handle_lookup(params: Lookup, context: Context) -> Item: ...
+
+@inventory.method(watch)
+async def handle_watch(params: Watch, context: Context) -> AsyncIterator[Change]: ...
+
+@inventory.method(load)
+async def handle_load(params: Load, items: AsyncIterator[Item], context: Context) -> Summary: ...
 """
 
-import inspect
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Generic, NamedTuple, TypeVar, overload
+from typing import Any, Final, Generic, TypeVar, overload
 
 from pydantic import BaseModel
-from structlog.typing import FilteringBoundLogger
 
-from superd.journal import get_logger
-from superd.peer import Caller
+from superd.context import Context
+from superd.handlers import Endpoint, make_endpoint
 from superd.policy import ACCESSES, Access
 from superd_client.contract import Method
+from superd_client.streams import Stream, Upload
+
+__all__ = ["Context", "Endpoint", "Lifespan", "Registrar", "Service", "StreamRegistrar", "UploadRegistrar"]
 
 P = TypeVar("P", bound=BaseModel)
+I = TypeVar("I")  # noqa: E741 - an item, as P are params and R is a result
 R = TypeVar("R")
 
 Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
 
 _SERVICE_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
-
-
-class Context:
-    """What a handler may know of the call that it carries out. One is made for each call."""
-
-    __slots__ = ("_log", "call_id", "caller", "method", "state")
-
-    def __init__(self, *, method: str, call_id: str, caller: Caller, state: Any) -> None:
-        """`state` is what the service's lifespan yielded, or None."""
-        self.method: Final = method
-        self.call_id: Final = call_id
-        self.caller: Final = caller
-        self.state: Final = state
-        self._log: FilteringBoundLogger | None = None
-
-    @property
-    def log(self) -> FilteringBoundLogger:
-        """A logger that names this call and its caller in each line."""
-        if self._log is None:
-            self._log = get_logger().bind(
-                call_id=self.call_id,
-                method=self.method,
-                peer_uid=self.caller.uid,
-                peer_pid=self.caller.pid,
-                peer_unit=self.caller.unit,
-            )
-        return self._log
-
-
-class Endpoint(NamedTuple):
-    """A method and the function that carries it out; `is_async` says where it runs."""
-
-    method: Method[Any, Any]
-    handler: Callable[[Any, Context], Any]
-    is_async: bool
-    service: str
-    access: Access = "public"
 
 
 class Service:
@@ -92,16 +63,28 @@ class Service:
         """The methods by name, in the order of registration."""
         return self._endpoints
 
-    def method(self, method: Method[P, R], *, access: Access | None = None) -> "Registrar[P, R]":
+    @overload
+    def method(self, method: Stream[P, I], *, access: Access | None = None) -> "StreamRegistrar[P, I]": ...
+
+    @overload
+    def method(  # type: ignore[overload-overlap]  # an Upload that is passed as a Method gets the wrong decorator
+        self, method: Upload[P, I, R], *, access: Access | None = None
+    ) -> "UploadRegistrar[P, I, R]": ...
+
+    @overload
+    def method(self, method: Method[P, R], *, access: Access | None = None) -> "Registrar[P, R]": ...
+
+    def method(self, method: Method[Any, Any], *, access: Access | None = None) -> Any:
         """Offer `method`; decorates its handler.
 
         `access` is who may call it where no policy says more: everybody who can connect ("public"), members of the
         daemon's group ("group"), or root and the daemon's own user ("admin"). The default is "public", for the methods
         of superd itself "admin".
 
-        An `async def` handler runs on the event loop and must not block; a plain one runs on a worker thread.
+        An `async def` handler runs on the event loop and must not block; a plain one runs on a worker thread. The
+        handler of a Stream is a generator; that of an Upload is called with the items between params and context.
         Raises ValueError if the name is not this service's or is taken, TypeError if the handler cannot be called
-        with params and context.
+        so, or is of another kind than its contract.
         """
         if not method.name.startswith(f"{self.name}."):
             message = f"{method.name} does not belong to the service {self.name}: its name must begin with {self.name}."
@@ -109,15 +92,20 @@ class Service:
         if method.name in self._endpoints:
             message = f"{method.name} has a handler already"
             raise ValueError(message)
-        return Registrar(self, method, _check_access(method.name, access))
+        access = _check_access(method.name, access)
+        if isinstance(method, Stream):
+            return StreamRegistrar[Any, Any](self, method, access)
+        if isinstance(method, Upload):
+            return UploadRegistrar[Any, Any, Any](self, method, access)
+        return Registrar[Any, Any](self, method, access)
 
-    def register(self, endpoint: Endpoint) -> None:
-        """Take an endpoint; what the decorator does in the end."""
-        self._endpoints[endpoint.method.name] = endpoint
+    def register(self, method: Method[Any, Any], handler: Callable[..., Any], access: Access) -> None:
+        """Take a handler; what the decorators do in the end."""
+        self._endpoints[method.name] = make_endpoint(method, handler, self.name, access)
 
 
 class Registrar(Generic[P, R]):
-    """The decorator that `Service.method` returns; it gives the handler back unchanged."""
+    """The decorator that `Service.method` returns for a Method; it gives the handler back unchanged."""
 
     def __init__(self, service: Service, method: Method[P, R], access: Access) -> None:
         """Remember what to register and where."""
@@ -135,9 +123,57 @@ class Registrar(Generic[P, R]):
 
     def __call__(self, handler: Callable[[P, Context], Any]) -> Callable[[P, Context], Any]:
         """Register `handler`."""
-        _check_signature(self._method.name, handler)
-        endpoint = Endpoint(self._method, handler, _is_async(handler), self._service.name, self._access)
-        self._service.register(endpoint)
+        self._service.register(self._method, handler, self._access)
+        return handler
+
+
+class StreamRegistrar(Generic[P, I]):
+    """The decorator for a Stream: its handler is a generator function, `async def` or plain."""
+
+    def __init__(self, service: Service, method: Stream[P, I], access: Access) -> None:
+        """Remember what to register and where."""
+        self._service = service
+        self._method = method
+        self._access = access
+
+    @overload
+    def __call__(
+        self, handler: Callable[[P, Context], AsyncIterator[I]]
+    ) -> Callable[[P, Context], AsyncIterator[I]]: ...
+
+    @overload
+    def __call__(
+        self, handler: Callable[[P, Context], Iterator[I]]
+    ) -> Callable[[P, Context], Iterator[I]]: ...
+
+    def __call__(self, handler: Callable[[P, Context], Any]) -> Callable[[P, Context], Any]:
+        """Register `handler`."""
+        self._service.register(self._method, handler, self._access)
+        return handler
+
+
+class UploadRegistrar(Generic[P, I, R]):
+    """The decorator for an Upload: `async def` with an asynchronous iterator of items, or plain with a plain one."""
+
+    def __init__(self, service: Service, method: Upload[P, I, R], access: Access) -> None:
+        """Remember what to register and where."""
+        self._service = service
+        self._method = method
+        self._access = access
+
+    @overload
+    def __call__(
+        self, handler: Callable[[P, AsyncIterator[I], Context], Coroutine[Any, Any, R]]
+    ) -> Callable[[P, AsyncIterator[I], Context], Coroutine[Any, Any, R]]: ...
+
+    @overload
+    def __call__(
+        self, handler: Callable[[P, Iterator[I], Context], R]
+    ) -> Callable[[P, Iterator[I], Context], R]: ...
+
+    def __call__(self, handler: Callable[[P, Any, Context], Any]) -> Callable[[P, Any, Context], Any]:
+        """Register `handler`."""
+        self._service.register(self._method, handler, self._access)
         return handler
 
 
@@ -148,16 +184,3 @@ def _check_access(method: str, access: Access | None) -> Access:
     if access not in ACCESSES:
         raise ValueError(f"{method}: {access!r} is no access; there are {', '.join(ACCESSES)}")
     return access
-
-
-def _check_signature(method: str, handler: Callable[..., Any]) -> None:
-    try:
-        inspect.signature(handler).bind(object(), object())
-    except TypeError as error:
-        message = f"the handler of {method} cannot be called as handler(params, context): {error}"
-        raise TypeError(message) from None
-
-
-def _is_async(handler: Callable[..., Any]) -> bool:
-    """Whether calling it gives a coroutine; sees through functools.partial and objects that can be called."""
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)

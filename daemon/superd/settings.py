@@ -28,6 +28,7 @@ from superd_client.wire.limits import (
     FRAME_SIZE_DEFAULT,
     FRAME_SIZE_MAX,
     FRAME_SIZE_MIN,
+    STREAMS_DEFAULT,
     WRITE_BUFFER_DEFAULT,
 )
 
@@ -174,6 +175,10 @@ class Settings(BaseSettings):
     write_buffer: Size = Field(
         default=WRITE_BUFFER_DEFAULT,
         description="Bytes of unread replies above which a connection is not read from: bounds a peer's memory.",
+    )
+    streams: Count = Field(
+        default=STREAMS_DEFAULT,
+        description="Open streams and uploads of one connection: bounds the work and the memory of a peer.",
     )
     connections: Count = Field(
         default=CONNECTIONS_DEFAULT,

@@ -21,6 +21,7 @@ class StatsSnapshot:
     calls_refused: int
     calls_in_flight: int
     notifications: int
+    notifications_failed: int
 
 
 @dataclass(slots=True)
@@ -35,6 +36,7 @@ class Stats:
     calls_refused: int = 0
     calls_in_flight: int = 0
     notifications: int = 0
+    notifications_failed: int = 0
     #: Microseconds of CLOCK_MONOTONIC, as systemd counts them.
     started_usec: int = field(default_factory=_now_usec)
 
@@ -55,4 +57,5 @@ class Stats:
             calls_refused=self.calls_refused,
             calls_in_flight=self.calls_in_flight,
             notifications=self.notifications,
+            notifications_failed=self.notifications_failed,
         )

@@ -39,12 +39,15 @@ class Receiver(Protocol):
     def write_buffer_drained(self) -> None:
         """Everything that was written has reached the kernel, after some of it had to wait."""
 
+    def peer_vanished(self) -> None:
+        """Nobody reads any more; what the peer had sent before is still read. Called once, from the loop."""
+
     def connection_lost(self, error: OSError | None) -> None:
         """The socket is closed; `error` is what closed it, if it was not us. Called once, from the loop."""
 
 
 class HangupWatch:
-    """Notices peers that vanish while nothing is read from them, which an event loop cannot be asked to do.
+    """Notices peers that vanish, also while nothing is read from them, which an event loop cannot be asked to do.
 
     epoll(7) reports a hang-up even where no event is asked for. The sockets are in a set of its own, which the loop
     watches in turn.
@@ -58,7 +61,10 @@ class HangupWatch:
         loop.add_reader(self._epoll.fileno(), self._tell)
 
     def watch(self, fd: int, on_hangup: Callable[[], None]) -> None:
-        """Call `on_hangup` when the peer has closed its socket, and not only its sending side; it must `forget`."""
+        """Call `on_hangup` when the peer has closed its socket, and not only its sending side; it must `forget`.
+
+        May be repeated for what is watched already.
+        """
         if fd not in self._callbacks:
             self._epoll.register(fd, 0)
         self._callbacks[fd] = on_hangup
@@ -112,6 +118,9 @@ class Transport(ABC):
         self._carriers: deque[Carrier] = deque()
         self._closing = False
         self._closed = False
+        self._at_eof = False
+        #: Set once the peer is gone: nothing is written any more.
+        self._vanished = False
         self.bytes_waiting = 0
 
     @property
@@ -121,24 +130,51 @@ class Transport(ABC):
 
     def resume_reading(self) -> None:
         """Read when there is something to read."""
-        if not self._reading and not self._closing:
-            self._reading = True
-            self._hangups.forget(self._fd)
+        if self._reading or self._closing:
+            return
+        self._reading = True
+        if self._vanished:
+            self._loop.call_soon(self._read_rest)
+        else:
+            self._hangups.watch(self._fd, self._vanish)
             self._loop.add_reader(self._fd, self._readable)
 
     def pause_reading(self) -> None:
         """Leave what arrives to the kernel, which slows the peer down. A peer that vanishes is still noticed."""
         if self._reading:
-            self._stop_reading()
-            self._hangups.watch(self._fd, self._hung_up)
-
-    def _stop_reading(self) -> None:
-        if self._reading:
             self._reading = False
             self._loop.remove_reader(self._fd)
 
-    def _hung_up(self) -> None:
-        self._lose(None)
+    def _vanish(self) -> None:
+        """The peer is gone. What it had sent is still read, when the receiver wants it."""
+        if self._at_eof or self._closing:
+            self._lose(None)
+        elif not self._vanished:
+            self._vanished = True
+            self._hangups.forget(self._fd)
+            self._stop_writing()
+            self._loop.call_soon(self._receiver.peer_vanished)
+            if self._reading:
+                self._loop.remove_reader(self._fd)
+                self._loop.call_soon(self._read_rest)
+
+    def _read_rest(self) -> None:
+        """Read from a peer that is gone. Not as the loop tells: libuv tells once alone of a socket in error (POLLERR)."""
+        if not self._reading:
+            return
+        if self._read():
+            self._loop.call_soon(self._read_rest)
+        elif self._reading:
+            self._loop.add_reader(self._fd, self._read_rest)
+
+    def _stop_writing(self) -> None:
+        """Give up what waits to be written."""
+        self._loop.remove_writer(self._fd)
+        self._waiting.clear()
+        for carrier in self._carriers:
+            carrier.attachment.close()
+        self._carriers.clear()
+        self.bytes_waiting = 0
 
     def read_available(self, reads: int = 16) -> None:
         """Read now what the peer has sent already, in at most `reads` reads."""
@@ -163,8 +199,11 @@ class Transport(ABC):
         """Read once and tell the receiver; whether more may be there. Raises OSError."""
 
     def _end_of_file(self) -> None:
+        self._at_eof = True
         self.pause_reading()
         self._receiver.data_received(b"", ())
+        if self._vanished:
+            self._lose(None)
 
     def refuse_more(self) -> None:
         """Make the peer's further writes fail with EPIPE; what it has sent already is still read, then end of file."""
@@ -173,7 +212,7 @@ class Transport(ABC):
 
     def write(self, frames: Sequence[bytes]) -> None:
         """Send `frames` in order, behind what waits already; what the kernel does not take waits here."""
-        if self._closing:
+        if self._closing or self._vanished:
             return
         self._waiting.extend(memoryview(frame) for frame in frames)
         self.bytes_waiting += sum(map(len, frames))
@@ -188,7 +227,7 @@ class Transport(ABC):
         `on_refused` is called where the kernel does not take these descriptors: nothing of the frame was sent, and
         the others follow.
         """
-        if self._closing:
+        if self._closing or self._vanished:
             attachment.close()
             return
         carrier = Carrier(memoryview(frame), attachment, on_refused)
@@ -209,7 +248,10 @@ class Transport(ABC):
                 self._loop.add_writer(self._fd, self._send_later)
                 return
             except OSError as error:
-                self._lose(error)
+                if error.errno in HANGUPS:
+                    self._vanish()
+                else:
+                    self._lose(error)
                 return
             self._drop(sent)
 
@@ -261,7 +303,7 @@ class Transport(ABC):
         """Read no more, send what waits, then close."""
         if self._closing:
             return
-        self._stop_reading()
+        self.pause_reading()
         self._closing = True
         if not self._waiting:
             self._loop.call_soon(self._lose, None)
@@ -273,15 +315,10 @@ class Transport(ABC):
     def _lose(self, error: OSError | None) -> None:
         if self._closed:
             return
-        self._stop_reading()
+        self.pause_reading()
         self._hangups.forget(self._fd)
-        self._loop.remove_writer(self._fd)
+        self._stop_writing()
         self._closed = self._closing = True
-        self._waiting.clear()
-        for carrier in self._carriers:
-            carrier.attachment.close()
-        self._carriers.clear()
-        self.bytes_waiting = 0
         self._sock.close()
         self._loop.call_soon(self._receiver.connection_lost, error)
 

@@ -2,7 +2,7 @@
 
 import json
 import socket
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from typing_extensions import override
 
@@ -18,6 +18,10 @@ def request(method: str, params: object = None, request_id: object = 1, **more: 
     """The body of a request; `params` None leaves them out, and so does `request_id` None."""
     message: dict[str, object] = {"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}
     return json.dumps({key: value for key, value in message.items() if value is not None} | more).encode()
+
+
+#: What a server that stops says on each connection.
+GOAWAY: Final = {"jsonrpc": "2.0", "method": "rpc.goaway", "params": {}}
 
 
 def echo(text: str = "hello", request_id: object = 1) -> bytes:

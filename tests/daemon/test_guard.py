@@ -247,4 +247,4 @@ def test_the_access_of_a_method(service: str, access: Access | None, becomes: Ac
 
 def test_an_access_that_there_is_not() -> None:
     with pytest.raises(ValueError, match=r"shop.run: 'all' is no access; there are public, group, admin"):
-        Service("shop").method(Method("shop.run", Nothing, str), access="all")  # type: ignore[arg-type]
+        Service("shop").method(Method("shop.run", Nothing, str), access="all")  # type: ignore[call-overload]

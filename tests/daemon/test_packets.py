@@ -119,7 +119,11 @@ def test_a_peer_that_vanishes_is_noticed(loop_factory: LoopFactory) -> None:
         pair.transport.pause_reading()
         pair.peer.send(b"unread")
         pair.peer.close()
-        await pair.until(lambda: pair.told.lost == [None])
+        await pair.until(lambda: pair.told.vanished == 1)
+        assert not pair.told.packets
+        pair.transport.resume_reading()
+        await pair.until(lambda: len(pair.told.lost) == 1)
+        assert pair.told.packets == [(b"unread", 6)]
 
     async def reset(pair: Pair) -> None:
         pair.transport.write([b"never read"])

@@ -16,7 +16,7 @@ from superd.listeners import Listener, bind_listener
 from superd.service import Context
 from superd_client.builtin import Nothing
 from tests.daemon.process import PROGRAMS, Superd
-from tests.daemon.raw import PATIENCE, RawClient, echo, frame, request
+from tests.daemon.raw import GOAWAY, PATIENCE, RawClient, echo, frame, request
 from tests.daemon.running import LIMITS, Gate, LoopFactory, running_server, service_of
 
 
@@ -155,6 +155,7 @@ def test_what_was_sent_before_is_carried_out_and_answered(loop_factory: LoopFact
         server.in_flight(1)
         draining = asyncio.run_coroutine_threadsafe(server.drain(PATIENCE), server.loop)
         wait_for_pipe(client)
+        assert client.receive() == GOAWAY
         server.run(gate.open())
         assert client.receive() == {"jsonrpc": "2.0", "id": 1, "result": "through"}
         assert client.receive() is None
@@ -182,6 +183,7 @@ def test_calls_that_wait_for_their_turn_are_carried_out(loop_factory: LoopFactor
         client.send(request("probe.run"), *(echo("x" * 1000, number) for number in range(2, 150)))
         server.in_flight(1)
         draining = asyncio.run_coroutine_threadsafe(server.drain(PATIENCE), server.loop)
+        assert client.receive() == GOAWAY
         server.run(gate.open())
         assert [client.receive()["id"] for _ in range(149)] == list(range(1, 150))
         assert client.receive() is None
@@ -201,6 +203,7 @@ def test_a_drain_that_takes_too_long(loop_factory: LoopFactory) -> None:
         )
         server.in_flight(2)
         assert server.run(server.drain(0.05)) is False
+        assert client.receive() == GOAWAY
         errors = {reply["id"]: reply["error"] for reply in (client.receive() for _ in range(6))}
         assert {number: error["code"] for number, error in errors.items()} == {
             0: -32004,
@@ -235,6 +238,9 @@ def test_a_handler_that_ignores_its_cancellation(loop_factory: LoopFactory) -> N
         client.send(request("probe.run"))
         server.in_flight(1)
         assert server.run(server.drain(0.01)) is False
+        assert client.receive() == GOAWAY
+        # The caller is not kept waiting for the handler.
+        assert client.receive()["error"]["code"] == -32004
         assert client.receive() is None
         server.run(let_go())
         server.wait(lambda stats: stats.connections_open == 0, "the connection has ended")
@@ -265,6 +271,7 @@ def test_connections_that_wait_to_be_accepted_are_served_before_the_end() -> Non
         draining = asyncio.run_coroutine_threadsafe(server.drain(PATIENCE), server.loop)
         go_on.set()
         for client in clients:
+            assert client.receive() == GOAWAY
             assert client.receive()["id"] == 1
             assert client.receive() is None
             client.vanish()

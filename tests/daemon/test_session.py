@@ -263,12 +263,14 @@ def test_a_peer_that_vanishes_cancels_its_calls(loop_factory: LoopFactory) -> No
         client.send(request("probe.run", None, 1, meta={"call_id": "lost"}), request("probe.run", None, None))
         server.in_flight(2)
         client.vanish()
+        server.in_flight(1)
+        (line,) = server.logs.wait(event="peer vanished, call cancelled")
+        assert (line["method"], line["call_id"]) == ("probe.run", "lost")
+        # The notification is carried out all the same (protocol §13.7).
+        server.run(gate.open())
         server.wait(lambda stats: stats.connections_open == 0, "the connection is gone")
-        assert gate.cancelled == 2
-        first, second = server.logs.wait(2, event="peer vanished, call cancelled")
-        assert first["method"] == second["method"] == "probe.run"
-        assert "lost" in {first["call_id"], second["call_id"]}
-        assert server.stats.calls_failed == 2
+        assert gate.cancelled == 1
+        assert (server.stats.calls_failed, server.stats.calls_served) == (1, 1)
         server.turn()
 
 

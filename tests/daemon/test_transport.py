@@ -117,14 +117,51 @@ def test_refuse_more_breaks_the_peers_pipe(loop_factory: LoopFactory) -> None:
 
 @pytest.mark.parametrize("unread", [b"", b"unread"])
 def test_a_write_to_a_peer_that_is_gone(loop_factory: LoopFactory, unread: bytes) -> None:
+    """What it had sent before is still read; then the connection is lost."""
+
     async def test(pair: Pair) -> None:
+        pair.peer.send(b"x" * (READ_SIZE + 1))
         if unread:
             pair.transport.write([unread])
         pair.peer.close()
         pair.transport.write([b"x"])
-        assert pair.transport.is_closing
+        pair.transport.write([b"y"])
+        assert pair.transport.bytes_waiting == 0
+        await pair.until(lambda: pair.told.vanished == 1)
+        assert not pair.told.lost
+        pair.transport.resume_reading()
         await pair.until(lambda: len(pair.told.lost) == 1)
-        assert isinstance(pair.told.lost[0], OSError)
+        assert pair.told.data == b"x" * (READ_SIZE + 1)
+        assert pair.told.vanished == 1
+
+    run(loop_factory, test)
+
+
+@pytest.mark.parametrize("reading", [False, True])
+def test_a_close_with_what_waits_for_a_peer_that_vanishes(loop_factory: LoopFactory, reading: bool) -> None:
+    async def test(pair: Pair) -> None:
+        if reading:
+            pair.transport.resume_reading()
+        pair.transport.write([b"x" * 1_000_000])
+        pair.transport.close()
+        pair.peer.close()
+        await pair.until(lambda: len(pair.told.lost) == 1)
+
+    run(loop_factory, test)
+
+
+@pytest.mark.parametrize("unread", [b"", b"unread"])
+def test_a_peer_that_vanishes_while_it_is_read_from(loop_factory: LoopFactory, unread: bytes) -> None:
+    """More than one read brings: libuv tells but once of a socket in error."""
+
+    async def test(pair: Pair) -> None:
+        if unread:
+            pair.transport.write([unread])
+        pair.peer.send(b"x" * (READ_SIZE + 1))
+        pair.peer.close()
+        pair.transport.resume_reading()
+        await pair.until(lambda: len(pair.told.lost) == 1)
+        assert pair.told.data == b"x" * (READ_SIZE + 1)
 
     run(loop_factory, test)
 
@@ -148,7 +185,24 @@ def test_a_hang_up_is_noticed_while_nothing_is_read(loop_factory: LoopFactory) -
         pair.peer.shutdown(socket.SHUT_WR)
         for _ in range(10):
             await asyncio.sleep(0)
-        assert not pair.told.lost
+        assert not pair.told.vanished
+        pair.peer.close()
+        await pair.until(lambda: pair.told.vanished == 1)
+        assert not pair.told.data
+        # It is read when the receiver wants it; then follows the end.
+        pair.transport.resume_reading()
+        await pair.until(lambda: pair.told.lost == [None])
+        assert pair.told.data == b"unread"
+        assert (pair.told.ends, pair.told.vanished) == (1, 1)
+
+    run(loop_factory, test)
+
+
+def test_a_hang_up_after_the_end_of_file_ends_the_connection(loop_factory: LoopFactory) -> None:
+    async def test(pair: Pair) -> None:
+        pair.transport.resume_reading()
+        pair.peer.shutdown(socket.SHUT_WR)
+        await pair.until(lambda: pair.told.ends == 1)
         pair.peer.close()
         await pair.until(lambda: pair.told.lost == [None])
 
@@ -283,8 +337,9 @@ def test_a_carrier_for_a_peer_that_is_gone(loop_factory: LoopFactory, kind: int)
         pair.peer.close()
         carried = Carried(0)
         pair.transport.write_carrying(b"x", carried, carried.refused)
-        assert pair.transport.is_closing
         assert (carried.closed, carried.errors) == (1, [])
+        await pair.until(lambda: pair.told.vanished == 1)
+        pair.transport.resume_reading()
         await pair.until(lambda: len(pair.told.lost) == 1)
 
     run(loop_factory, test, kind)

@@ -26,6 +26,7 @@ class Recorder:
         #: Called after each packet.
         self.then: Callable[[], None] = lambda: None
         self.drained = 0
+        self.vanished = 0
         self.lost: list[OSError | None] = []
 
     def data_received(self, data: bytes, fds: Sequence[int]) -> None:
@@ -44,6 +45,9 @@ class Recorder:
 
     def write_buffer_drained(self) -> None:
         self.drained += 1
+
+    def peer_vanished(self) -> None:
+        self.vanished += 1
 
     def connection_lost(self, error: OSError | None) -> None:
         self.lost.append(error)

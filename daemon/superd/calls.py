@@ -1,0 +1,226 @@
+"""What runs for one peer: its calls from their begin to their answer, and what is left of them after it."""
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from typing import Any, Final
+
+from superd.dispatch import Dispatcher
+from superd.flows import Gap, ItemSink, LoopItems, ThreadItems
+from superd.handlers import Kind
+from superd.outbox import Outbox
+from superd.peer import Caller
+from superd.work import Outcome, Work
+from superd_client.wire.envelope import Notification, Request, RequestId
+from superd_client.wire.errors import ErrorCode, ErrorObject
+from superd_client.wire.framing import FrameTooLarge
+from superd_client.wire.limits import STREAM_CREDIT_DEFAULT
+from superd_client.wire.server import ServerConnection
+
+CANCELLED: Final = ErrorObject(ErrorCode.CANCELLED, "the call was cancelled by its caller", {})
+STOPPED: Final = ErrorObject(ErrorCode.CANCELLED, "the call was cancelled because the server stops", {})
+
+_NEEDS_ID: Final = ErrorObject(ErrorCode.INVALID_REQUEST, "streams and uploads need an id", {})
+_STOPPING: Final = ErrorObject(
+    ErrorCode.UNAVAILABLE, "the server is stopping; no stream or upload is begun any more", {}
+)
+
+
+class Calls:
+    """The calls of one connection. `on_progress` is called when one was answered, and when one has ended.
+
+    A call that is cancelled is answered at once, and its id is free. What its handler still does is work of this
+    peer until it ends, whether its handler takes notice of the cancellation or not.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        dispatcher: Dispatcher,
+        connection: ServerConnection,
+        outbox: Outbox,
+        *,
+        streams: int,
+        on_progress: Callable[[], None],
+    ) -> None:
+        """Allow so many open `streams`, uploads among them."""
+        self._caller = caller
+        self._dispatcher = dispatcher
+        self._connection = connection
+        self._outbox = outbox
+        self._streams = streams
+        self._on_progress = on_progress
+        self._loop = asyncio.get_running_loop()
+        self._context = contextvars.copy_context()
+        self._running: set[Work] = set()
+        self._unanswered: dict[RequestId, Work] = {}
+        #: Streams and uploads that are not answered.
+        self.open_streams = 0
+        #: Set once streams are refused, because the server stops.
+        self.refuses_streams = False
+        #: Set once the peer is gone: no request is begun, and no answer sent.
+        self.peer_is_gone = False
+
+    @property
+    def work(self) -> int:
+        """How much runs beside open streams (protocol §14.13)."""
+        return len(self._running) - self.open_streams
+
+    @property
+    def all_ended(self) -> bool:
+        """Whether nothing runs at all."""
+        return not self._running
+
+    # --- begin -----------------------------------------------------------------------------------------------------
+
+    def begin(self, call: Request | Notification) -> None:
+        """Carry out `call`, or refuse it."""
+        if self.peer_is_gone and isinstance(call, Request):
+            self._dispatcher.abandoned(call, self._caller, self._dispatcher.call_id(call))
+            _release(call)
+            return
+        if isinstance(call.params, ErrorObject):
+            self._fail(call, call.params)
+            return
+        endpoint = self._dispatcher.endpoints[call.method]
+        context = self._dispatcher.call_context(call, endpoint, self._caller)
+        work = Work(self, call, endpoint, context, call.meta.get("deadline_usec"))
+        if endpoint.kind is not Kind.CALL:
+            refusal = self._open(work, call)
+            if refusal is not None:
+                self._fail(call, refusal)
+                return
+        self._running.add(work)
+        if isinstance(call, Request):
+            self._unanswered[call.id] = work
+        if work.due_usec is not None:
+            self._dispatcher.deadlines.watch(work)
+        # Not in the context of the call whose end may have made room for this one.
+        work.task = self._loop.create_task(self._dispatcher.carry_out(work), context=self._context.copy())
+
+    def _fail(self, call: Request | Notification, error: ErrorObject) -> None:
+        """Answer a call that is in flight and was not begun."""
+        error = self._dispatcher.failed(error, call, self._caller, self._dispatcher.call_id(call))
+        if isinstance(call, Request):
+            self._send(self._connection.send_failure(call.id, error))
+        _release(call)
+
+    def _open(self, work: Work, call: Request | Notification) -> ErrorObject | None:
+        """Prepare for the items of a stream or an upload; why it is refused, if it is."""
+        if not isinstance(call, Request):
+            return _NEEDS_ID
+        if self.refuses_streams:
+            return _STOPPING
+        if self.open_streams >= self._streams:
+            data = {"resource": "streams", "used": self.open_streams, "limit": self._streams}
+            return ErrorObject(ErrorCode.RESOURCE_EXHAUSTED, "too many open streams", data)
+        self.open_streams += 1
+        if work.endpoint.kind is Kind.STREAM:
+            self._open_stream(work, call)
+        else:
+            self._open_upload(work, call)
+        return None
+
+    def _open_stream(self, work: Work, call: Request) -> None:
+        self._connection.open_outflow(call.id, call.meta.get("credit", STREAM_CREDIT_DEFAULT))
+        span = call.meta.get("gap_usec")
+        gap = None if span is None else Gap(work, span, self._dispatcher.deadlines)
+        work.sink = ItemSink(self._connection, self._outbox, call.id, gap)
+
+    def _open_upload(self, work: Work, call: Request) -> None:
+        def grant(items: int) -> None:
+            if not work.answered:
+                self._send(self._connection.send_credit(call.id, items))
+
+        def starve(error: ErrorObject) -> None:
+            self.stop(work, error)
+
+        credit = self._connection.open_inflow(call.id, STREAM_CREDIT_DEFAULT, work.endpoint.decode_item)
+        self._send(credit)
+        if work.endpoint.is_async:
+            work.source = LoopItems[Any](grant, starve)
+        else:
+            work.source = ThreadItems[Any](grant, starve, self._loop)
+
+    # --- what the peer says of calls that run --------------------------------------------------------------------
+
+    def find(self, request_id: RequestId) -> Work | None:
+        """The call that has this id and is not answered."""
+        return self._unanswered.get(request_id)
+
+    def cut_streams(self) -> None:
+        """The peer sends nothing more: neither items nor credit."""
+        if self.open_streams:
+            for work in self._unanswered.values():
+                for end in (work.sink, work.source):
+                    if end is not None:
+                        end.cut()
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    def stop(self, work: Work, error: ErrorObject) -> None:
+        """Answer with `error`, unless it was answered before, and cancel what runs."""
+        if not work.answered:
+            self._settle(work)
+            if self.peer_is_gone and isinstance(work.call, Request):
+                self._dispatcher.abandoned(work.call, self._caller, work.context.call_id)
+            else:
+                self._answer(work.call, self._dispatcher.work_failed(work, error))
+        work.cancel()
+        if not work.started:
+            self.ended(work, None)  # its task will not even begin
+        else:
+            self._on_progress()
+
+    def stop_all(self, error: ErrorObject) -> None:
+        """Stop everything."""
+        for work in tuple(self._running):
+            self.stop(work, error)
+
+    def abandon(self) -> None:
+        """The peer is gone: cancel its requests. Its notifications are carried out all the same (protocol §13.7)."""
+        self.peer_is_gone = True
+        for work in tuple(self._running):
+            if isinstance(work.call, Request):
+                self.stop(work, CANCELLED)
+
+    def ended(self, work: Work, outcome: Outcome | None) -> None:
+        """Nothing of it runs any more; answer, unless that was done before."""
+        self._running.discard(work)
+        if not work.answered:
+            self._settle(work)
+            if isinstance(outcome, bytes):
+                self._answer_result(work, outcome)
+            elif outcome is not None:
+                self._answer(work.call, outcome)
+        if work.call.received is not None and (work.endpoint.is_async or not work.started):
+            work.release()  # a thread may still use them, and releases them itself
+        self._on_progress()
+
+    def _settle(self, work: Work) -> None:
+        work.settle()
+        if isinstance(work.call, Request):
+            del self._unanswered[work.call.id]
+            self.open_streams -= work.is_stream
+
+    def _answer_result(self, work: Work, result: bytes) -> None:
+        if isinstance(work.call, Notification) or self.peer_is_gone:
+            return
+        try:
+            self._send(self._connection.send_result(work.call.id, result))
+        except FrameTooLarge as error:
+            self._answer(
+                work.call, self._dispatcher.not_served(work, self._outbox.too_large(error, "the result"))
+            )
+
+    def _answer(self, call: Request | Notification, error: ErrorObject) -> None:
+        if isinstance(call, Request) and not self.peer_is_gone:
+            self._send(self._connection.send_failure(call.id, error))
+
+    def _send(self, frame: bytes) -> None:
+        self._outbox.add(frame, more_follows=self._connection.calls_in_flight > 0)
+
+
+def _release(call: Request | Notification) -> None:
+    if call.received is not None:
+        call.received.close()

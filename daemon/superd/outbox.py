@@ -1,0 +1,80 @@
+"""What goes out to one peer: frames are gathered and written together, and what makes more of them waits for room."""
+
+import asyncio
+from collections import deque
+from typing import Final
+
+from superd.transport import Transport
+from superd_client.ancillary import PACKET_HINT
+from superd_client.wire.errors import ErrorCode, ErrorObject
+from superd_client.wire.framing import FrameTooLarge
+
+#: Bytes of frames that are gathered before they are written: more makes the peer wait, less costs system calls.
+_FLUSH_SIZE: Final = 4096
+
+
+class Outbox:
+    """The frames for one peer, in order. At most `limit` bytes should wait: then it is full, and nobody should add."""
+
+    def __init__(self, limit: int) -> None:
+        """Prepare; nothing may be added before `start`."""
+        self._limit = limit
+        self._frames: list[bytes] = []
+        self._size = 0
+        self._flush_scheduled = False
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        #: Set while more may follow at once: what is added is then not written before `flush`, or some kilobytes.
+        self.is_held = False
+
+    def start(self, loop: asyncio.AbstractEventLoop, transport: Transport) -> None:
+        """Write to `transport` from now on."""
+        self._loop = loop
+        self._transport = transport
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as much waits as may wait."""
+        return self._transport.bytes_waiting + self._size >= self._limit
+
+    def add(self, frame: bytes, *, more_follows: bool) -> None:
+        """Send `frame`, together with others where `more_follows` before long."""
+        self._frames.append(frame)
+        self._size += len(frame)
+        if self._size >= _FLUSH_SIZE:
+            self.flush()
+        elif self.is_held:
+            return
+        elif not more_follows:
+            self.flush()
+        elif not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what was gathered."""
+        self._flush_scheduled = False
+        if self._frames:
+            frames, self._frames, self._size = self._frames, [], 0
+            self._transport.write(frames)
+        if self._waiters and not self.is_full:
+            self.wake()
+
+    def too_large(self, error: FrameTooLarge, what: str) -> ErrorObject:
+        """What the caller is to see where `what` does not fit a frame."""
+        message = f"{what} does not fit a frame"
+        if error.limit == self._transport.frame_max:
+            message = f"{what} does not fit a packet: {PACKET_HINT}"
+        return ErrorObject(ErrorCode.FRAME_TOO_LARGE, message, {"limit": error.limit, "length": error.length})
+
+    async def room(self) -> None:
+        """Wait until it was full no longer; it may be full again, since others wait too."""
+        waiter = self._loop.create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    def wake(self) -> None:
+        """Let those go on that wait for room, in the order in which they came."""
+        waiters, self._waiters = self._waiters, deque()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)

@@ -1,0 +1,79 @@
+"""Plain functions and generators on worker threads, awaited on the loop."""
+
+import asyncio
+import contextlib
+import contextvars
+import inspect
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from typing import Any, Final, Self
+
+from superd.context import Context
+from superd.work import Work
+
+#: What stands for the end of a generator: StopIteration cannot pass through a future.
+_END: Final = object()
+
+
+async def call_plain(workers: Executor, work: Work, *arguments: Any) -> Any:
+    """Call the handler of `work` on a worker thread. Cancelled before its turn it does not begin; then it runs on."""
+    run = contextvars.copy_context().run
+    step = workers.submit(run, _guarded, work.endpoint.handler, *arguments)
+    if work.call.received is not None:
+        step.add_done_callback(lambda _: work.release())
+    value = await asyncio.wrap_future(step)
+    # Not every function that returns an awaitable can be recognised beforehand.
+    return await value if inspect.isawaitable(value) else value
+
+
+class PlainItems:
+    """The items of a plain generator, each made on a worker thread when it is asked for, one after the other."""
+
+    def __init__(self, workers: Executor, generator: Iterator[Any], context: Context) -> None:
+        """Begin nothing yet."""
+        self._workers = workers
+        self._generator = generator
+        self._context = context
+        self._run = contextvars.copy_context().run
+        self._step: Future[Any] | None = None
+
+    def __aiter__(self) -> Self:
+        """Iterate."""
+        return self
+
+    async def __anext__(self) -> Any:
+        """Let the generator run to its next item."""
+        self._step = self._workers.submit(self._run, _guarded, next, self._generator, _END)
+        value = await asyncio.wrap_future(self._step)
+        if value is _END:
+            raise StopAsyncIteration
+        return value
+
+    async def aclose(self) -> None:
+        """Close the generator on a thread, once the step that runs there is over; wait only if none does."""
+        if self._step is None:
+            return
+        if not self._step.done():
+            self._step.add_done_callback(lambda _: self._submit_close())
+        elif (closing := self._submit_close()) is not None:
+            await asyncio.wrap_future(closing)
+
+    def _submit_close(self) -> Future[None] | None:
+        with contextlib.suppress(RuntimeError):  # the workers take nothing any more: superd stops
+            return self._workers.submit(self._run, self._close)
+        return None
+
+    def _close(self) -> None:
+        try:
+            self._generator.close()  # type: ignore[attr-defined]  # an iterator made by a generator function has it
+        except BaseException:
+            self._context.log.exception("a generator failed when it was closed")
+
+
+def _guarded(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a plain function. Makes another error of those two that a future or an `await` takes for its own."""
+    try:
+        return function(*arguments)
+    except (StopIteration, GeneratorExit) as error:
+        message = f"the handler raised {type(error).__name__}"
+        raise RuntimeError(message) from error
