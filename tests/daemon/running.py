@@ -185,6 +185,6 @@ def running_server(
             pool.shutdown()
         assert not thread.is_alive()
         assert not leftovers
-        assert not running.faults
+        assert not running.faults, running.faults
         assert running.stats.connections_open == running.stats.calls_in_flight == 0
         assert not os.path.exists(running.path)  # noqa: PTH110

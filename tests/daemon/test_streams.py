@@ -113,7 +113,7 @@ def test_a_stream_needs_a_generator(handler: Any) -> None:
 
 @pytest.mark.parametrize("handler", [generator, Handlers().on_a_thread, AsyncCallable()])
 def test_a_method_needs_no_generator(handler: Any) -> None:
-    with pytest.raises(TypeError, match="must return and not yield: it is no stream, but a call"):
+    with pytest.raises(TypeError, match="must return and not yield: it is a call, and no stream"):
         Service("probe").method(Method("probe.run", Nothing, int))(handler)
 
 
