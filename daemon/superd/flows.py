@@ -19,8 +19,10 @@ from superd_client.wire.server import ServerConnection
 
 I = TypeVar("I")  # noqa: E741 - an item, as in superd_client.streams
 
-#: Items of one stream that are made before the loop gets a turn: a generator that never waits must not keep it.
-_ITEMS_PER_TURN: Final = 16
+#: Bytes of items that one stream sends before the others and the loop get a turn, and the least that an item counts
+#: for: a generator that never waits must not keep the loop, nor one with large items all the room.
+_TURN_SIZE: Final = 4096
+_ITEM_SIZE_MIN: Final = 256
 
 _NO_MORE_CREDIT: Final = ErrorObject(
     ErrorCode.CANCELLED, "the call was cancelled because its caller can send no more credit", {}
@@ -66,21 +68,18 @@ class ItemSink:
         self._gap = gap
         self._credited: asyncio.Future[None] | None = None
         self._is_cut = False
-        self._left_in_turn = _ITEMS_PER_TURN
+        self._sent_in_turn = 0
 
     async def ready(self) -> None:
         """Wait for credit and for room."""
-        if not self._left_in_turn:
-            self._left_in_turn = _ITEMS_PER_TURN
+        if self._sent_in_turn >= _TURN_SIZE:
+            self._sent_in_turn = 0
             await asyncio.sleep(0)
         while not self._connection.credit(self._id) or self._outbox.is_full:
-            # Behind all others that wait: one with large items would else take all the room, every time.
-            self._left_in_turn = 1
             if self._connection.credit(self._id):
                 await self._outbox.room()
             else:
                 await self._credit()
-        self._left_in_turn -= 1
         if self._gap is not None:
             self._gap.begin()
 
@@ -100,6 +99,7 @@ class ItemSink:
         except FrameTooLarge as error:
             raise CallEnded(self._outbox.too_large(error, "an item")) from error
         self._outbox.add(frame, more_follows=True)
+        self._sent_in_turn += max(len(frame), _ITEM_SIZE_MIN)
         self.close()
 
     def credited(self) -> None:

@@ -46,6 +46,8 @@ class Endpoint(NamedTuple):
         return items
 
 
+_WORDS: Final = {Kind.CALL: "a call", Kind.STREAM: "a stream", Kind.UPLOAD: "an upload"}
+
 _PARAMETERS: Final = {
     Kind.CALL: ("params", "context"),
     Kind.STREAM: ("params", "context"),
@@ -75,7 +77,7 @@ def make_endpoint(
         raise TypeError(message)
     if kind is not Kind.STREAM and yields:
         message = (
-            f"the handler of {method.name} must return and not yield: it is no stream, but a {kind.value}"
+            f"the handler of {method.name} must return and not yield: it is {_WORDS[kind]}, and no stream"
         )
         raise TypeError(message)
     is_async = yields_async or _is(inspect.iscoroutinefunction, handler)

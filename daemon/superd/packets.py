@@ -6,7 +6,8 @@ from typing import Final
 
 from typing_extensions import override
 
-from superd.transport import HangupWatch, Receiver, Transport
+from superd.hangups import HangupWatch
+from superd.transport import Receiver, Transport
 from superd_client.ancillary import packet_frame_max, receive_packet
 
 #: Packets read before the loop gets a turn: to ask the loop for each costs more than to read it.

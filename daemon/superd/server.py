@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from superd.dispatch import Dispatcher
+from superd.hangups import HangupWatch
 from superd.journal import MessageId, get_logger
 from superd.listeners import Listener
 from superd.packets import PacketTransport
 from superd.peer import Caller
 from superd.session import Session, SessionLimits
 from superd.stats import Stats
-from superd.transport import HangupWatch, StreamTransport, Transport
+from superd.transport import StreamTransport, Transport
 from superd_client.address import SocketKind
 from superd_client.ancillary import receive_descriptors_only
 from superd_client.wire.errors import ErrorCode, ErrorObject

@@ -6,7 +6,6 @@ at the speed of uvloop's (add_reader with recvmsg and sendmsg).
 
 import asyncio
 import contextlib
-import select
 import socket
 from abc import ABC, abstractmethod
 from collections import deque
@@ -16,6 +15,7 @@ from typing import Final, NamedTuple, Protocol
 
 from typing_extensions import override
 
+from superd.hangups import HangupWatch
 from superd_client.ancillary import ANCILLARY_SIZE, HANGUPS, RECEIVE_FLAGS, Attachment, received_fds, rights
 from superd_client.wire.limits import FRAME_SIZE_MAX
 
@@ -44,45 +44,6 @@ class Receiver(Protocol):
 
     def connection_lost(self, error: OSError | None) -> None:
         """The socket is closed; `error` is what closed it, if it was not us. Called once, from the loop."""
-
-
-class HangupWatch:
-    """Notices peers that vanish, also while nothing is read from them, which an event loop cannot be asked to do.
-
-    epoll(7) reports a hang-up even where no event is asked for. The sockets are in a set of its own, which the loop
-    watches in turn.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin to watch nothing."""
-        self._loop = loop
-        self._epoll = select.epoll()
-        self._callbacks: dict[int, Callable[[], None]] = {}
-        loop.add_reader(self._epoll.fileno(), self._tell)
-
-    def watch(self, fd: int, on_hangup: Callable[[], None]) -> None:
-        """Call `on_hangup` when the peer has closed its socket, and not only its sending side; it must `forget`.
-
-        May be repeated for what is watched already.
-        """
-        if fd not in self._callbacks:
-            self._epoll.register(fd, 0)
-        self._callbacks[fd] = on_hangup
-
-    def forget(self, fd: int) -> None:
-        """Watch this socket no more; to be called before it is closed."""
-        if self._callbacks.pop(fd, None) is not None:
-            self._epoll.unregister(fd)
-
-    def close(self) -> None:
-        """Watch nothing any more."""
-        self._callbacks.clear()
-        self._loop.remove_reader(self._epoll.fileno())
-        self._epoll.close()
-
-    def _tell(self) -> None:
-        for fd, _ in self._epoll.poll(0):
-            self._callbacks[fd]()
 
 
 class Carrier(NamedTuple):

@@ -24,6 +24,18 @@ def request(method: str, params: object = None, request_id: object = 1, **more: 
 GOAWAY: Final = {"jsonrpc": "2.0", "method": "rpc.goaway", "params": {}}
 
 
+def note(method: str, **params: object) -> bytes:
+    """The body of a notification of the protocol, written as superd does."""
+    head = {"jsonrpc": "2.0", "method": f"rpc.{method}", "params": params}
+    return json.dumps(head, separators=(",", ":")).encode()
+
+
+def item(request_id: object, seq: int, value: object) -> dict[str, object]:
+    """The message that brings an item."""
+    params = {"id": request_id, "seq": seq, "item": value}
+    return {"jsonrpc": "2.0", "method": "rpc.item", "params": params}
+
+
 def echo(text: str = "hello", request_id: object = 1) -> bytes:
     return request("echo.echo", {"text": text}, request_id)
 

@@ -92,6 +92,10 @@ class Running:
         """Wait until so many calls run."""
         self.run(self._turn_until(lambda: self.stats.calls_in_flight == count))
 
+    def until(self, predicate: Callable[[], bool]) -> None:
+        """Wait until something is so that no count and no log line tells."""
+        self.run(self._turn_until(predicate))
+
     async def _turn_until(self, predicate: Callable[[], bool]) -> None:
         async with asyncio.timeout(PATIENCE):
             while not predicate():  # noqa: ASYNC110 - a turn of the loop is what is waited for
@@ -181,6 +185,6 @@ def running_server(
             pool.shutdown()
         assert not thread.is_alive()
         assert not leftovers
-        assert not running.faults
+        assert not running.faults, running.faults
         assert running.stats.connections_open == running.stats.calls_in_flight == 0
         assert not os.path.exists(running.path)  # noqa: PTH110

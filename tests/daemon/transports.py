@@ -5,8 +5,9 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from superd.hangups import HangupWatch
 from superd.packets import PacketTransport
-from superd.transport import HangupWatch, StreamTransport, Transport
+from superd.transport import StreamTransport, Transport
 from superd_client.descriptors import close_all
 from tests.daemon.running import LoopFactory
 
