@@ -243,10 +243,10 @@ class ServerConnection(Connection):
         self._outflows[request_id] = Outflow(credit)
 
     def open_inflow(self, request_id: RequestId, credit: int, parse: ParseItem) -> bytes:
-        """The call is an upload: let the peer send `credit` items; return the bytes to write."""
+        """The call is an upload: let the peer send `credit` items, or none yet; return the bytes to write."""
         self._check_may_reply(request_id)
         self._inflows[request_id] = (Inflow(0), parse)
-        return self.send_credit(request_id, credit)
+        return self.send_credit(request_id, credit) if credit else b""
 
     def send_credit(self, request_id: RequestId, items: int) -> bytes:
         """Let the peer send so many more items of an upload that is open; return the bytes to write."""
