@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from pydantic_core import PydanticSerializationError
+from typing_extensions import override
 
 from superd_client.wire.connection import Connection, PeerClosed
 from superd_client.wire.control import (
@@ -106,6 +107,13 @@ class ServerConnection(Connection):
     def is_in_flight(self, request_id: RequestId) -> bool:
         """Whether this request was handed out and is not yet answered."""
         return request_id in self._in_flight
+
+    @override
+    def close(self) -> None:
+        super().close()
+        self._in_flight.clear()
+        self._outflows.clear()
+        self._inflows.clear()
 
     # --- what comes in -------------------------------------------------------------------------------------------
 
