@@ -41,7 +41,7 @@ TESTS: Final[Mapping[str, Sequence[str]]] = {
     "12.1": ["tests/wire/test_clauses.py::test_every_clause_has_a_vector_or_a_test"],
     "15.6": [
         "tests/client/test_fd.py::test_faults_of_params_close_everything",
-        "tests/client/test_fd.py::test_items_that_are_refused_leave_theirs_to_the_caller",
+        "tests/client/test_fd.py::test_items_that_are_none_leave_theirs_to_the_caller",
     ],
     "16.1": [
         "tests/client/test_blob.py::test_there_and_back",
