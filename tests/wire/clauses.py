@@ -39,4 +39,29 @@ TESTS: Final[Mapping[str, Sequence[str]]] = {
     "8.18": ["tests/daemon/test_session.py::test_an_error_always_fits_the_smallest_frame"],
     "8.19": ["tests/wire/test_vectors.py::test_what_an_error_says_of_the_work"],
     "12.1": ["tests/wire/test_clauses.py::test_every_clause_has_a_vector_or_a_test"],
+    "15.6": [
+        "tests/client/test_fd.py::test_faults_of_params_close_everything",
+        "tests/client/test_fd.py::test_items_that_are_none_leave_theirs_to_the_caller",
+    ],
+    "16.1": [
+        "tests/client/test_blob.py::test_there_and_back",
+        "tests/client/test_blob.py::test_other_base64_is_refused",
+        "tests/client/test_blob.py::test_other_shapes_are_refused",
+    ],
+    "16.2": ["tests/client/test_blob.py::test_there_and_back"],
+    "16.3": [
+        "tests/client/test_blob.py::test_each_seal_is_needed",
+        "tests/client/test_blob.py::test_other_files_are_refused",
+    ],
+    "16.4": [
+        "tests/client/test_blob.py::test_the_size_is_what_is_said",
+        "tests/client/test_blob.py::test_a_sparse_one_is_refused",
+    ],
+    "17.6": [
+        "tests/client/test_sync.py::test_a_server_that_drains_answers_what_it_has_read_and_gets_no_more"
+    ],
+    "17.4": [
+        "tests/daemon/test_packet_sessions.py::test_a_result_at_the_size_of_a_packet",
+        "tests/daemon/test_packets.py::test_the_largest_frame_is_known",
+    ],
 }

@@ -58,11 +58,17 @@ def frame(body: bytes) -> bytes:
     return len(body).to_bytes(4, "big") + body
 
 
+def item(stream: object, seq: int) -> dict[str, Any]:
+    """An item whose value is its number."""
+    return {"jsonrpc": "2.0", "method": "rpc.item", "params": {"id": stream, "seq": seq, "item": seq}}
+
+
 def with_ids(value: Any, ids: Mapping[str, object]) -> Any:
-    """`value` with the ids of calls in place of "$a"."""
-    if isinstance(value, Mapping) and "id" in value:
-        return {**value, "id": ids.get(str(value["id"]), value["id"])}
-    return value
+    """`value` with the ids of calls in place of "$a", in the message and in its params."""
+    if not isinstance(value, Mapping):
+        return value
+    replaced = {**value, "id": ids.get(str(value["id"]), value["id"])} if "id" in value else dict(value)
+    return {**replaced, "params": with_ids(value["params"], ids)} if "params" in value else replaced
 
 
 def _data(notation: object, define: Mapping[str, str], ids: Mapping[str, object]) -> bytes:
@@ -72,6 +78,10 @@ def _data(notation: object, define: Mapping[str, str], ids: Mapping[str, object]
         return b"".join(_data(part, define, ids) for part in notation)
     assert isinstance(notation, Mapping)
     ((kind, value),) = notation.items()
+    return _of_kind(kind, value, define, ids)
+
+
+def _of_kind(kind: str, value: Any, define: Mapping[str, str], ids: Mapping[str, object]) -> bytes:
     match kind:
         case "hex":
             data = bytes.fromhex(value)
@@ -85,6 +95,9 @@ def _data(notation: object, define: Mapping[str, str], ids: Mapping[str, object]
             data = frame(_data(value, define, ids))
         case "message":
             data = frame(compact(with_ids(value, ids)))
+        case "items":
+            stream, first, end = value
+            data = b"".join(frame(compact(with_ids(item(stream, seq), ids))) for seq in range(first, end))
         case "padded":
             data = frame(compact(with_ids(value[0]["message"], ids)).ljust(value[1]))
         case _:

@@ -5,9 +5,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from superd_client.wire.client import ClientConnection, ClientEvent, ReplyReceived
+from superd_client.streams import UntypedItems
+from superd_client.wire.client import (
+    ClientConnection,
+    ClientEvent,
+    CreditReceived,
+    ItemReceived,
+    ReplyReceived,
+)
 from superd_client.wire.connection import PeerClosed
-from superd_client.wire.control import ItemHead, read_item
+from superd_client.wire.control import Cancel, Credit, End, Goaway, ItemHead, read_item
 from superd_client.wire.envelope import (
     Failure,
     MessageRefused,
@@ -20,9 +27,12 @@ from superd_client.wire.envelope import (
     parse_reply,
 )
 from superd_client.wire.errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
-from superd_client.wire.server import Refused, ServerConnection, ServerEvent
+from superd_client.wire.limits import STREAM_CREDIT_DEFAULT
+from superd_client.wire.server import Item, Refused, ServerConnection, ServerEvent, StreamBroken
 from superd_client.wire.states import State
 from tests.wire.golden import Vector, compact, with_ids
+
+CANCELLED: Final = ErrorObject(ErrorCode.CANCELLED, "cancelled", {})
 
 #: What a shell gives to an error whose request named no call id.
 MADE_CALL_ID: Final = "made-by-the-server"
@@ -92,6 +102,13 @@ class ServerEnd:
             self.pump(outcome)
         elif "reply" in step:
             self._reply(step["reply"], outcome)
+        elif "item" in step:
+            item = step["item"]
+            outcome.sent(self.connection.send_item(item["id"], compact(item["item"])))
+        elif "grant" in step:
+            outcome.sent(self.connection.send_credit(step["grant"]["id"], step["grant"]["n"]))
+        elif "goaway" in step:
+            outcome.sent(self.connection.send_goaway())
         elif "drain" in step:
             self.connection.drain()
         else:
@@ -108,14 +125,37 @@ class ServerEnd:
 
     def _take(self, event: ServerEvent, outcome: Outcome) -> None:
         if isinstance(event, Request):
-            self.in_flight.append(event.id)
-        if isinstance(event, Refused):
+            self._begin(event)
+        if isinstance(event, StreamBroken):
+            self._stop(event.id, event.error, outcome)
+        elif isinstance(event, Cancel):
+            self._stop(event.id, CANCELLED, outcome)
+        elif isinstance(event, Item):
+            outcome.events.append({"item": {"id": event.id, "value": event.value}})
+        elif isinstance(event, Credit):
+            outcome.events.append({"credit": {"id": event.id, "n": event.n}})
+        elif isinstance(event, End):
+            outcome.events.append({"end": {"id": event.id}})
+        elif isinstance(event, Refused):
             if isinstance(event.call, Notification):
                 return
             call_id = (event.call and event.call.call_id) or MADE_CALL_ID
             outcome.sent(self.connection.send_refusal(event.id, event.error.with_data(call_id=call_id)))
         elif isinstance(event, Request | Notification):
             outcome.events.append(describe(event))
+
+    def _begin(self, call: Request) -> None:
+        self.in_flight.append(call.id)
+        if call.method == "a.stream":
+            self.connection.open_outflow(call.id, call.meta.get("credit", STREAM_CREDIT_DEFAULT))
+        elif call.method == "a.upload":
+            self.connection.open_inflow(call.id, 0, UntypedItems().decode)
+
+    def _stop(self, request_id: RequestId, error: ErrorObject, outcome: Outcome) -> None:
+        """Cancel what runs, and say why."""
+        outcome.cancelled.append(request_id)
+        self.in_flight.remove(request_id)
+        outcome.sent(self.connection.send_failure(request_id, error.with_data(call_id=MADE_CALL_ID)))
 
     def _reply(self, reply: Mapping[str, Any], outcome: Outcome) -> None:
         if "error" in reply:
@@ -168,15 +208,32 @@ class ClientEnd:
         elif "notify" in step:
             outcome.sent(self.connection.send_notification(step["notify"], compact(step["params"])))
         elif "give_up" in step:
-            request_id = self.ids[step["give_up"]]
-            assert isinstance(request_id, int)
-            self.connection.abandon(request_id)
+            self.connection.abandon(self._id(step["give_up"]))
         elif "drain" in step:
             self.connection.drain()
-        else:
-            assert step["close"]
+        elif "close" in step:
             outcome.lost = [call.label for call in self.connection.pending]
             self.connection.close()
+        else:
+            self._act_on_stream(step, outcome)
+
+    def _act_on_stream(self, step: Mapping[str, Any], outcome: Outcome) -> None:
+        if "item" in step:
+            item = step["item"]
+            outcome.sent(self.connection.send_item(self._id(item["call"]), compact(item["item"])))
+        elif "grant" in step:
+            grant = step["grant"]
+            outcome.sent(self.connection.send_credit(self._id(grant["call"]), grant["n"]))
+        elif "end" in step:
+            outcome.sent(self.connection.send_end(self._id(step["end"])))
+        else:
+            outcome.sent(self.connection.send_cancel(self._id(step["cancel"])))
+            self.connection.abandon(self._id(step["cancel"]))
+
+    def _id(self, label: str) -> int:
+        request_id = self.ids[label]
+        assert isinstance(request_id, int)
+        return request_id
 
     def names(self) -> dict[str, object]:
         """What "$a" and "$a:other" stand for."""
@@ -199,13 +256,23 @@ class ClientEnd:
             outcome.lost = [call.label for call in self.connection.pending]
         elif isinstance(event, ReplyReceived):
             outcome.events.append(describe_reply(event.call.label, event.reply))
+        elif isinstance(event, ItemReceived):
+            outcome.events.append({"item": {"call": event.call.label, "value": event.value}})
+        elif isinstance(event, CreditReceived):
+            outcome.events.append({"credit": {"call": event.call.label, "n": event.n}})
+        elif isinstance(event, Goaway):
+            outcome.events.append({"goaway": {}})
 
     def _call(self, step: Mapping[str, Any], outcome: Outcome) -> None:
         label = step["call"]
-        call_id = step.get("meta", {}).get("call_id")
+        meta = step.get("meta", {})
         params = compact(step["params"])
-        request_id, frame = self.connection.send_request(step["method"], params, Call(label), call_id)
+        request_id, frame = self.connection.send_request(step["method"], params, Call(label), **meta)
         self.ids[label] = request_id
+        if step["method"] == "a.stream":
+            self.connection.open_inflow(request_id, meta.get("credit", STREAM_CREDIT_DEFAULT))
+        elif step["method"] == "a.upload":
+            self.connection.open_outflow(request_id)
         outcome.sent(frame)
 
 
@@ -227,7 +294,10 @@ def play(end: ServerEnd | ClientEnd, vector: Vector, step: Mapping[str, Any]) ->
     except LocalProtocolError:
         outcome.refused_locally = True
         assert end.connection.state is before
-    assert outcome.events == step.get("events", [])
+    if "events_count" in step:
+        assert len(outcome.events) == step["events_count"]
+    else:
+        assert outcome.events == step.get("events", [])
     compare_messages(outcome.sends, [with_ids(message, _ids(end)) for message in step.get("sends", [])])
     if "state" in step:
         assert end.connection.state.value == step["state"]
@@ -249,6 +319,8 @@ def _compare_server(end: ServerEnd, step: Mapping[str, Any], outcome: Outcome) -
         assert end.connection.calls_in_flight == len(step["in_flight"])
     if "cancelled" in step:
         assert outcome.cancelled == step["cancelled"]
+    for request_id, credit in step.get("credit", []):
+        assert end.connection.credit(request_id) == credit
     if "closes" in step:
         assert end.closes == step["closes"]
 
@@ -256,6 +328,8 @@ def _compare_server(end: ServerEnd, step: Mapping[str, Any], outcome: Outcome) -
 def _compare_client(end: ClientEnd, step: Mapping[str, Any], outcome: Outcome) -> None:
     if "in_flight" in step:
         assert [call.label for call in end.connection.pending] == step["in_flight"]
+    for label, credit in step.get("credit", []):
+        assert end.connection.credit(int(end.ids[label])) == credit
     if "lost" in step:
         assert outcome.lost == step["lost"]
     if outcome.protocol_error:

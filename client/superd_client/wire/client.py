@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
+from typing_extensions import override
+
 from superd_client.wire.connection import Connection, PeerClosed
 from superd_client.wire.control import (
     Control,
@@ -98,6 +100,12 @@ class ClientConnection(Connection, Generic[CallT]):
     def pending(self) -> tuple[CallT, ...]:
         """The calls that wait for a reply, oldest first."""
         return tuple(self._pending.values())
+
+    @override
+    def close(self) -> None:
+        super().close()
+        self._inflows.clear()
+        self._outflows.clear()
 
     # --- what goes out -------------------------------------------------------------------------------------------
 

@@ -222,7 +222,8 @@ def check_fds(declared: int, fds: Sequence[int], request_id: RequestId | None) -
     """Raise MessageRefused unless as many descriptors came as the message declares (§15)."""
     if declared != len(fds):
         message = f"the message declares {declared} descriptors, and {len(fds)} came with it"
-        raise MessageRefused(ErrorObject(ErrorCode.INVALID_REQUEST, message, {}), request_id)
+        faults = {"errors": [{"loc": ["meta", "fds"], "type": "fd_count", "msg": message}]}
+        raise MessageRefused(ErrorObject(ErrorCode.INVALID_REQUEST, message, faults), request_id)
 
 
 def parse_reply(body: bytes) -> Result | Failure | Notification:

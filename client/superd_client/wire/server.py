@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from pydantic_core import PydanticSerializationError
+from typing_extensions import override
 
 from superd_client.wire.connection import Connection, PeerClosed
 from superd_client.wire.control import (
@@ -106,6 +107,13 @@ class ServerConnection(Connection):
     def is_in_flight(self, request_id: RequestId) -> bool:
         """Whether this request was handed out and is not yet answered."""
         return request_id in self._in_flight
+
+    @override
+    def close(self) -> None:
+        super().close()
+        self._in_flight.clear()
+        self._outflows.clear()
+        self._inflows.clear()
 
     # --- what comes in -------------------------------------------------------------------------------------------
 
@@ -243,10 +251,10 @@ class ServerConnection(Connection):
         self._outflows[request_id] = Outflow(credit)
 
     def open_inflow(self, request_id: RequestId, credit: int, parse: ParseItem) -> bytes:
-        """The call is an upload: let the peer send `credit` items; return the bytes to write."""
+        """The call is an upload: let the peer send `credit` items, or none yet; return the bytes to write."""
         self._check_may_reply(request_id)
         self._inflows[request_id] = (Inflow(0), parse)
-        return self.send_credit(request_id, credit)
+        return self.send_credit(request_id, credit) if credit else b""
 
     def send_credit(self, request_id: RequestId, items: int) -> bytes:
         """Let the peer send so many more items of an upload that is open; return the bytes to write."""
