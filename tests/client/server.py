@@ -18,7 +18,7 @@ from superd_client.wire.framing import encode_frame
 from superd_client.wire.server import ParseCall, ServerConnection
 
 #: Seconds that anything in these tests may take before the test fails.
-PATIENCE: Final = 20.0
+PATIENCE: Final = 30.0
 
 
 class Peer:
