@@ -25,8 +25,8 @@ PYTEST_FLAGS ?=
 # Processes that share the tests: one more than there are processors, since many tests wait for a process or for time,
 # and few enough that their own start does not matter. 0: one test after the other, in pytest's own process.
 TEST_WORKERS ?= $(shell nproc | awk '{ print ($$1 < 8 ? $$1 : 7) + 1 }')
-# tests/conftest.py says which tests belong together, and the order to begin in.
-PARALLEL = -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
+# File by file, in the order that tests/conftest.py says.
+PARALLEL = -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help
 help: ## This list

@@ -8,6 +8,9 @@ from typing import Final
 import coverage
 import hypothesis
 import pytest
+from typing_extensions import override
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 
@@ -21,10 +24,9 @@ GATES: Final = (
 #: The property of a test's report that holds lines for the run's summary.
 FIGURES: Final = "figures"
 
-#: One worker runs all of such a folder, and one file of the others: tests/system has one guest, and one build folder.
-INDIVISIBLE: Final = frozenset({"system"})
-#: The folders with the longest files: no worker shall be left with one at the end.
-FIRST: Final = ("system", "fuzz", "examples")
+SYSTEM: Final = "tests/system/"
+#: Where the longest files are.
+FIRST: Final = (SYSTEM, "tests/daemon/test_process.py", "tests/fuzz/", "tests/examples/")
 
 #: A machine that is busy makes an example slow, and nothing wrong; pytest's own timeout ends what hangs.
 hypothesis.settings.register_profile(
@@ -44,15 +46,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist looks at the marks in the same hook
+class Scheduler(LoadFileScheduling):  # type: ignore[misc] # pytest-xdist ships no types
+    """One worker runs all tests of a file; and all of tests/system, which has one guest and one build folder."""
+
+    @override
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return SYSTEM if file.startswith(SYSTEM) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduler | None:
+    return Scheduler(config, log) if config.getoption("dist") == "loadfile" else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where workers share the tests, tell which belong together, and begin with what takes longest."""
+    """Where workers share the tests, begin with what takes longest: none shall be left with it at the end."""
     if _is_worker(config):
-        folders = {item: item.path.relative_to(ROOT / "tests").parts[0] for item in items}
-        items.sort(key=lambda item: FIRST.index(folders[item]) if folders[item] in FIRST else len(FIRST))
-        for item in items:
-            group = folders[item] if folders[item] in INDIVISIBLE else str(item.path.relative_to(ROOT))
-            item.add_marker(pytest.mark.xdist_group(group))
+        items.sort(key=lambda item: [not item.nodeid.startswith(each) for each in FIRST])
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
