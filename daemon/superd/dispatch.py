@@ -19,6 +19,7 @@ from superd.peer import Caller
 from superd.service import Context, Endpoint
 from superd.stats import Stats
 from superd_client.errors import ApplicationError
+from superd_client.streams import Stream, Upload
 from superd_client.wire.envelope import Notification, Request
 from superd_client.wire.errors import ErrorCode, ErrorObject
 
@@ -77,6 +78,11 @@ class Dispatcher:
         """The id that the caller gave, or a new one."""
         given = call.call_id if call is not None else None
         return given if given is not None else next(self._call_ids)
+
+    def is_stream(self, method: str) -> bool:
+        """Whether this is the name of a stream or an upload."""
+        endpoint = self._endpoints.get(method)
+        return endpoint is not None and isinstance(endpoint.method, Stream | Upload)
 
     async def carry_out(self, call: Request | Notification, caller: Caller, call_id: str) -> Outcome:
         """Run the handler and return its outcome; never raises but CancelledError."""

@@ -21,6 +21,8 @@ class StatsSnapshot:
     calls_refused: int
     calls_in_flight: int
     notifications: int
+    datagrams_dropped: int
+    replies_dropped: int
 
 
 @dataclass(slots=True)
@@ -35,6 +37,8 @@ class Stats:
     calls_refused: int = 0
     calls_in_flight: int = 0
     notifications: int = 0
+    datagrams_dropped: int = 0
+    replies_dropped: int = 0
     #: Microseconds of CLOCK_MONOTONIC, as systemd counts them.
     started_usec: int = field(default_factory=_now_usec)
 
@@ -55,4 +59,6 @@ class Stats:
             calls_refused=self.calls_refused,
             calls_in_flight=self.calls_in_flight,
             notifications=self.notifications,
+            datagrams_dropped=self.datagrams_dropped,
+            replies_dropped=self.replies_dropped,
         )
