@@ -30,6 +30,9 @@ class Host(Protocol[CallerT]):
     async def carry_out(self, message: Message, caller: CallerT, call_id: str) -> bytes | ErrorObject:
         """Run the handler; its result as JSON, or the error to answer with. Never raises but CancelledError."""
 
+    def answered(self, task: asyncio.Task[Any]) -> None:
+        """Note that the call which runs in `task` was answered by the serving end, which cancels it now."""
+
     def failed(
         self, error: ErrorObject, message: Message | None, caller: CallerT, call_id: str
     ) -> ErrorObject:

@@ -236,6 +236,7 @@ class DatagramServer(Generic[CallerT]):
             self._settle(work)
             call = work.call
             self._answer(call, self._host.failed(reason, work.message, call.caller, call.call_id))
+        self._host.answered(work.task)
         work.task.cancel()
 
     def _expire(self, work: Work[CallerT]) -> None:

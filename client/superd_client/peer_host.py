@@ -96,6 +96,9 @@ class PeerHost:
         self._on_error(f"{method.name} failed [call {origin.call_id}]", error)
         return _INTERNAL_ERROR.with_data(call_id=origin.call_id)
 
+    def answered(self, task: asyncio.Task[Any]) -> None:
+        """Nothing is to be done about it."""
+
     def failed(
         self, error: ErrorObject, message: Message | None, caller: Origin, call_id: str
     ) -> ErrorObject:

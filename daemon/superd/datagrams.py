@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from superd.dispatch import Dispatcher, Outcome
 from superd.journal import MessageId, get_logger
@@ -39,6 +39,9 @@ class DatagramHost:
     async def carry_out(self, message: Message, caller: Caller, call_id: str) -> Outcome:
         """Have the dispatcher do it."""
         return await self._dispatcher.carry_out(message, caller, call_id)
+
+    def answered(self, task: asyncio.Task[Any]) -> None:
+        """Nothing is to be done about it: the dispatcher notices by the task's cancellation."""
 
     def failed(
         self, error: ErrorObject, message: Message | None, caller: Caller, call_id: str

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from superd.session import SessionLimits
 from superd_client.address import SocketKind
 from superd_client.builtin import Nothing
 from superd_client.datagrams import ask_for_credentials
+from superd_client.streams import Stream, Upload
 from tests.daemon.datagram_client import RawDatagrams
 from tests.daemon.raw import echo, frame, request
 from tests.daemon.running import LIMITS, Gate, LoopFactory, Running, running_server, service_of
@@ -209,6 +210,32 @@ def test_what_came_before_credentials_were_asked_for_is_dropped() -> None:
         with client(running) as peer:
             assert peer.ask(echo())["result"]
         assert (running.stats.datagrams_dropped, running.stats.calls_served) == (1, 1)
+
+
+async def give_items(*_: Any) -> AsyncIterator[int]:
+    yield 1
+
+
+async def take_items(*_: Any) -> int:
+    return 1
+
+
+@pytest.mark.parametrize(
+    ("method", "handler"),
+    [
+        (Stream("probe.watch", Nothing, int), give_items),
+        (Upload("probe.load", Nothing, int, int), take_items),
+    ],
+)
+def test_there_are_no_streams(method: Any, handler: Any) -> None:
+    service = Service("probe")
+    service.method(method)(handler)
+    with serving(service) as running, client(running) as peer:
+        reply = peer.ask(request(method.name, {}, 7))
+        assert (reply["id"], reply["error"]["code"]) == (7, -32600)
+        assert "has no streams" in reply["error"]["message"]
+        assert peer.ask(echo())["result"]
+        assert running.stats.calls_served == 1
 
 
 # --- senders' addresses that are not theirs --------------------------------------------------------------------------
