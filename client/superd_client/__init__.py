@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from superd_client.errors import SuperdError as SuperdError
     from superd_client.errors import Unavailable as Unavailable
     from superd_client.fd import Fd as Fd
+    from superd_client.peer import DatagramPeer as DatagramPeer
+    from superd_client.peer_host import Origin as Origin
     from superd_client.streams import Stream as Stream
     from superd_client.streams import Upload as Upload
     from superd_client.sync import Client as Client
@@ -50,6 +52,8 @@ _HOME = {
     "AsyncItemStream": "aio_streams",
     "Blob": "blob",
     "Client": "sync",
+    "DatagramPeer": "peer",
+    "Origin": "peer_host",
     "Fd": "fd",
     "ItemSink": "sync_streams",
     "ItemStream": "sync_streams",

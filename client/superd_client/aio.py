@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, overload
 from typing_extensions import override
 
 from superd_client.address import Address
-from superd_client.aio_exchange import TaskExchange
+from superd_client.aio_datagrams import open_exchange
 from superd_client.aio_link import TaskCall
 from superd_client.aio_streams import AsyncItemSink, AsyncItemStream
 from superd_client.arguments import (
@@ -49,7 +49,7 @@ class AsyncClient:
         """Check the arguments (ValueError). Connects to nothing yet, and belongs to no loop yet."""
         self._address: Final = check_address(address)
         self._timeout: Final = check_timeout(timeout)
-        self._exchange: Final = TaskExchange(self._address, check_frame_limit(frame_limit))
+        self._exchange: Final = open_exchange(self._address, check_frame_limit(frame_limit))
 
     @override
     def __repr__(self) -> str:

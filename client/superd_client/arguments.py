@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from superd_client.address import Address, SocketKind, default_address, parse_address
+from superd_client.address import Address, default_address, parse_address
 from superd_client.wire.envelope import CallId
 from superd_client.wire.limits import CALL_ID_MAX, FRAME_SIZE_MAX, FRAME_SIZE_MIN
 
@@ -34,13 +34,8 @@ class CallIds:
 def check_address(address: str | Address | None) -> Address:
     """The address that a client was given, read; raises ValueError."""
     if address is None:
-        address = default_address()
-    elif isinstance(address, str):
-        address = parse_address(address)
-    if address.kind is SocketKind.DATAGRAM:
-        message = f"{str(address)!r} is of a datagram socket, which has no connections: a client needs one"
-        raise ValueError(message)
-    return address
+        return default_address()
+    return parse_address(address) if isinstance(address, str) else address
 
 
 def check_timeout(seconds: float) -> float:

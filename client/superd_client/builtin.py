@@ -39,6 +39,12 @@ class Listener(_Report):
     activated: bool = Field(description="Whether systemd passed it, rather than superd having opened it.")
 
 
+class RunBySystemd(Message):
+    """What systemd has started, systemd stops."""
+
+    unit: str = Field(description="The unit, for systemctl stop.")
+
+
 class ServiceInfo(_Report):
     """A service that the daemon hosts."""
 
@@ -74,6 +80,12 @@ class Status(_Report):
     )
     calls_in_flight: Count = Field(description="Calls that run now, this one among them.")
     notifications: Count = Field(description="Notifications carried out.")
+    datagrams_dropped: Count = Field(
+        default=0, description="Datagrams of which nobody can say whose they are."
+    )
+    replies_dropped: Count = Field(
+        default=0, description="Replies to datagrams that could not be delivered to their senders."
+    )
     loop_lag_usec: Count | None = Field(
         description="How late the event loop came to the last probe of its health, in microseconds; null where there was none."
     )
@@ -113,6 +125,14 @@ status: Final = Method(
     Status,
     idempotent=True,
     summary="Say what the daemon is and what it has done since it started.",
+)
+
+stop: Final[Method[Nothing, None]] = Method(
+    "superd.stop",
+    Nothing,
+    type(None),
+    errors=[RunBySystemd],
+    summary="End a superd that systemd did not start, in order.",
 )
 
 discover: Final = Method(

@@ -19,7 +19,7 @@ from superd_client.contract import Method, P, R
 from superd_client.flows import Bound, plan_stream, plan_upload
 from superd_client.link import state_name
 from superd_client.streams import I, Stream, Upload
-from superd_client.sync_exchange import ThreadExchange
+from superd_client.sync_datagrams import open_exchange
 from superd_client.sync_link import ThreadCall
 from superd_client.sync_streams import ItemSink, ItemStream
 from superd_client.wire.limits import FRAME_SIZE_DEFAULT, STREAM_CREDIT_DEFAULT
@@ -48,7 +48,7 @@ class Client:
         """Check the arguments (ValueError). Connects to nothing yet."""
         self._address: Final = check_address(address)
         self._timeout: Final = check_timeout(timeout)
-        self._exchange: Final = ThreadExchange(self._address, check_frame_limit(frame_limit))
+        self._exchange: Final = open_exchange(self._address, check_frame_limit(frame_limit))
 
     @override
     def __repr__(self) -> str:

@@ -24,11 +24,11 @@ from superd.listeners import Listener, ListenError, activated_listeners, bind_li
 from superd.policy_load import PolicyError, enforce_policy, load_policy
 from superd.policy_names import daemon_account
 from superd.registry import Registry, ServiceError, load_service
-from superd.report import Reporter, StatusLine
+from superd.report import Reporter, StatusLine, unit_of_service
 from superd.sd.activation import ActivationError
 from superd.sd.notify import Notifier
 from superd.sd.watchdog import Watchdog
-from superd.server import SERVED_KINDS, Server
+from superd.server import Server
 from superd.service import Service
 from superd.services.discover import discover_service
 from superd.services.echo import echo_service
@@ -36,7 +36,7 @@ from superd.services.status import status_service
 from superd.session import SessionLimits
 from superd.settings import Settings
 from superd.stats import Stats
-from superd_client.address import SocketKind, parse_address
+from superd_client.address import parse_address
 from superd_client.parser import CallParser
 
 #: Seconds for worker threads that have nothing to do to end, where the drain took all its time.
@@ -86,11 +86,14 @@ def load_services(settings: Settings) -> list[Service]:
         raise StartError(str(error), ExitStatus.CONFIG, error.__cause__) from error
 
 
-def make_registry(settings: Settings, reporter: Reporter, guard: Guard) -> Registry:
-    """The services that the settings ask for, superd's own first; `guard` says what callers see. Raises StartError."""
+def make_registry(settings: Settings, reporter: Reporter, guard: Guard, stop: Callable[[], None]) -> Registry:
+    """The services that the settings ask for, superd's own first; raises StartError.
+
+    `guard` says what callers see, `stop` ends the daemon.
+    """
     built_in: dict[str, Callable[[], Service]] = {
         "echo": lambda: echo_service(__version__),
-        "status": lambda: status_service(__version__, reporter.status),
+        "status": lambda: status_service(__version__, reporter.status, stop, unit_of_service()),
         "discover": lambda: discover_service(
             __version__, lambda caller: guard.visible(registry.methods, caller)
         ),
@@ -108,7 +111,7 @@ def offered(settings: Settings) -> Registry:
     reporter = Reporter(
         registry=lambda: registry, listeners=(), stats=Stats(), watchdog=Watchdog(None, lambda: None)
     )
-    registry = make_registry(settings, reporter, Guard())
+    registry = make_registry(settings, reporter, Guard(), stop=lambda: None)
     return registry
 
 
@@ -125,7 +128,7 @@ def examine(settings: Settings) -> Findings:
     doubts: tuple[str, ...] = ()
     for address in settings.listen:
         try:
-            _check_served(address, parse_address(address).kind)
+            parse_address(address)
         except ValueError as error:
             faults.append(str(error))
     try:
@@ -141,10 +144,7 @@ def open_listeners(settings: Settings) -> list[Listener]:
     listeners: list[Listener] = []
     try:
         listeners += activated_listeners()
-        for listener in listeners:
-            _check_served(listener.address, listener.kind)
         for address in settings.listen:
-            _check_served(address, parse_address(address).kind)
             listeners.append(bind_listener(address, settings.socket_mode))
     except (ActivationError, ListenError, ValueError) as error:
         for listener in listeners:
@@ -155,12 +155,6 @@ def open_listeners(settings: Settings) -> list[Listener]:
         message = "nothing to listen on: start superd by its socket unit, or use --listen ADDRESS"
         raise StartError(message, ExitStatus.CONFIG)
     return listeners
-
-
-def _check_served(address: str, kind: SocketKind) -> None:
-    if kind not in SERVED_KINDS:
-        message = f"cannot serve {address}: this version serves no {kind.name.lower()} sockets"
-        raise ValueError(message)
 
 
 class Daemon:
@@ -217,7 +211,7 @@ class Daemon:
             registry=lambda: registry, listeners=listeners, stats=self._stats, watchdog=self._watchdog
         )
         guard = Guard()
-        registry = make_registry(self._settings, reporter, guard)
+        registry = make_registry(self._settings, reporter, guard, self._stop_asked)
         try:
             enforce_policy(self._settings, registry.accesses, guard)
         except PolicyError as error:

@@ -80,12 +80,14 @@ class Dispatcher:
         given = call.call_id if call is not None else None
         return given if given is not None else next(self._call_ids)
 
-    def call_context(self, call: Request | Notification, endpoint: Endpoint, caller: Caller) -> Context:
-        """What the handler of `call` may know."""
+    def call_context(
+        self, call: Request | Notification, endpoint: Endpoint, caller: Caller, call_id: str | None = None
+    ) -> Context:
+        """What the handler of `call` may know. `call_id` is what `call_id` gave, where that was asked before."""
         due = call.meta.get("deadline_usec")
         return Context(
             method=call.method,
-            call_id=self.call_id(call),
+            call_id=call_id or self.call_id(call),
             caller=caller,
             state=self._states.get(endpoint.service),
             deadline=None if due is None else due / 1e6,

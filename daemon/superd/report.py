@@ -107,6 +107,13 @@ class StatusLine:
         self._notifier.status(self._text())
 
 
+def unit_of_service() -> str | None:
+    """The unit as which systemd started this process; None where it did not (systemd.exec(5), SYSTEMD_EXEC_PID)."""
+    if os.environ.get("SYSTEMD_EXEC_PID") != str(os.getpid()):
+        return None
+    return own_unit() or "superd.service"
+
+
 def own_unit() -> str | None:
     """The systemd unit that this process is in."""
     try:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from superd.datagrams import DatagramListener
 from superd.dispatch import Dispatcher
 from superd.hangups import HangupWatch
 from superd.journal import MessageId, get_logger
@@ -19,9 +20,6 @@ from superd_client.address import SocketKind
 from superd_client.ancillary import receive_descriptors_only
 from superd_client.wire.errors import ErrorCode, ErrorObject
 from superd_client.wire.server import ParseCall, ServerConnection
-
-#: The kinds of sockets that a server can serve: those that accept connections.
-SERVED_KINDS: Final = frozenset({SocketKind.STREAM, SocketKind.SEQPACKET})
 
 #: Connections accepted before the loop gets a turn: a flood of connects must not starve the peers that are served.
 _ACCEPTS_PER_TURN: Final = 32
@@ -56,6 +54,7 @@ class Server:
         self._stats = stats
         self._on_change = on_change
         self._sessions: set[Session] = set()
+        self._datagrams: set[DatagramListener] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self._retries: dict[Listener, asyncio.TimerHandle] = {}
@@ -67,7 +66,27 @@ class Server:
         self._hangups = HangupWatch(self._loop)
         for listener in self.listeners:
             listener.sock.setblocking(False)
-            self._resume(listener)
+            if listener.kind is SocketKind.DATAGRAM:
+                self._serve_datagrams(listener)
+            else:
+                self._resume(listener)
+
+    def _serve_datagrams(self, listener: Listener) -> None:
+        served = DatagramListener(
+            listener,
+            dispatcher=self._dispatcher,
+            parse=self._parse,
+            limits=self._limits,
+            stats=self._stats,
+            on_closed=self._datagrams_closed,
+        )
+        self._datagrams.add(served)
+        self._idle.clear()
+        served.start(self._loop)
+
+    def _datagrams_closed(self, served: DatagramListener) -> None:
+        self._datagrams.discard(served)
+        self._check_idle()
 
     def _resume(self, listener: Listener) -> None:
         self._loop.add_reader(listener.sock.fileno(), self._accept, listener)
@@ -153,9 +172,12 @@ class Server:
     def _session_closed(self, session: Session) -> None:
         self._sessions.discard(session)
         self._stats.connections_open -= 1
-        if not self._sessions:
-            self._idle.set()
+        self._check_idle()
         self._on_change()
+
+    def _check_idle(self) -> None:
+        if not (self._sessions or self._datagrams):
+            self._idle.set()
 
     async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 - the calls in flight are cancelled one by one, not this
         """Accept no more, let what runs end, close; whether all ended within `timeout` seconds.
@@ -163,8 +185,8 @@ class Server:
         What has not ended by then is cancelled and answered so.
         """
         self._stop_accepting()
-        for session in tuple(self._sessions):
-            session.drain()
+        for served in self._served():
+            served.drain()
         ended = await self._ended_within(timeout)
         if not ended:
             await self._cancel_all()
@@ -173,16 +195,18 @@ class Server:
         return ended
 
     async def _cancel_all(self) -> None:
-        for session in tuple(self._sessions):
-            session.cancel()
+        for served in self._served():
+            served.cancel()
         if await self._ended_within(_CANCEL_GRACE):
             return
-        for session in tuple(self._sessions):
-            session.abort()
+        for served in self._served():
+            served.abort()
         await self._ended_within(_CANCEL_GRACE)
 
     def _stop_accepting(self) -> None:
         for listener in self.listeners:
+            if listener.kind is SocketKind.DATAGRAM:
+                continue  # it is drained as a session is
             self._loop.remove_reader(listener.sock.fileno())
             # What waits to be accepted is ours alone; with systemd the next process accepts it.
             while not listener.activated and self._accept(listener):
@@ -190,6 +214,9 @@ class Server:
             listener.close()
         for handle in self._retries.values():
             handle.cancel()
+
+    def _served(self) -> tuple[Session | DatagramListener, ...]:
+        return (*self._sessions, *self._datagrams)
 
     async def _ended_within(self, seconds: float) -> bool:
         try:

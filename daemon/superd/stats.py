@@ -22,6 +22,8 @@ class StatsSnapshot:
     calls_in_flight: int
     notifications: int
     notifications_failed: int
+    datagrams_dropped: int
+    replies_dropped: int
 
 
 @dataclass(slots=True)
@@ -37,6 +39,8 @@ class Stats:
     calls_in_flight: int = 0
     notifications: int = 0
     notifications_failed: int = 0
+    datagrams_dropped: int = 0
+    replies_dropped: int = 0
     #: Microseconds of CLOCK_MONOTONIC, as systemd counts them.
     started_usec: int = field(default_factory=_now_usec)
 
@@ -58,4 +62,6 @@ class Stats:
             calls_in_flight=self.calls_in_flight,
             notifications=self.notifications,
             notifications_failed=self.notifications_failed,
+            datagrams_dropped=self.datagrams_dropped,
+            replies_dropped=self.replies_dropped,
         )

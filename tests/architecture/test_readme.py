@@ -82,7 +82,14 @@ def test_superctl_does_what_is_shown(line: str, environment: dict[str, str]) -> 
 
 
 def test_superctl_is_shown() -> None:
-    assert {line.split()[1] for line in ONE_LINERS} == {"list", "describe", "call", "status", "shell", "policy"}
+    assert {line.split()[1] for line in ONE_LINERS} == {
+        "list",
+        "describe",
+        "call",
+        "status",
+        "shell",
+        "policy",
+    }
 
 
 @pytest.mark.parametrize("link", LINKS)

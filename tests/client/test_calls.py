@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from superd_client.address import Address, SocketKind
+from superd_client.address import Address
 from superd_client.arguments import CallIds, check_address, check_call_id, check_frame_limit, check_timeout
 from superd_client.wire.limits import CALL_ID_MAX, FRAME_SIZE_MAX, FRAME_SIZE_MIN
 
@@ -55,9 +55,3 @@ def test_addresses_come_as_text_or_read(monkeypatch: pytest.MonkeyPatch) -> None
     assert check_address("unix:/a") == check_address(Address(path="/a")) == Address(path="/a")
     with pytest.raises(ValueError, match="is not an address"):
         check_address("/a")
-
-
-@pytest.mark.parametrize("address", ["unix-dgram:/a", Address(abstract="a", kind=SocketKind.DATAGRAM)])
-def test_a_datagram_socket_has_no_connections(address: str | Address) -> None:
-    with pytest.raises(ValueError, match=r"'unix-dgram:.*' is of a datagram socket"):
-        check_address(address)

@@ -15,7 +15,8 @@ CONNECTED: Final = (SocketKind.STREAM, SocketKind.SEQPACKET)
 
 @pytest.fixture(
     scope="session",
-    params=[(server, kind) for server in sorted(SERVERS) for kind in CONNECTED],
+    params=[(server, kind) for server in sorted(SERVERS) for kind in CONNECTED]
+    + [("superd", SocketKind.DATAGRAM)],
     ids=lambda param: f"{param[0]}-{param[1].name.lower()}",
 )
 def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -27,8 +28,8 @@ def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def packets(address: str) -> bool:
-    """Whether each message is a packet, and so may have no more than the kernel's send buffer."""
-    return parse_address(address).kind is SocketKind.SEQPACKET
+    """Whether each message is a packet or a datagram, and so may have no more than the kernel's send buffer."""
+    return parse_address(address).kind is not SocketKind.STREAM
 
 
 @pytest.fixture(params=sorted(DRIVERS))

@@ -18,6 +18,7 @@ from typing_extensions import override
 from superd import listeners
 from superd.listeners import ListenError, activated_listeners, bind_listener
 from superd.sd.activation import ActivatedSocket
+from superd_client import binding
 from superd_client.address import SocketKind
 from tests.daemon.process import Superd
 from tests.daemon.raw import PATIENCE, RawClient, echo
@@ -212,7 +213,7 @@ def test_a_folder_that_is_gone_does_not_matter(tmp_path: Path) -> None:
 def test_a_lock_that_another_process_keeps_holds_up_neither_start_nor_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listeners, "LOCK_PATIENCE", 0.05)
+    monkeypatch.setattr(binding, "LOCK_PATIENCE", 0.05)
     listener = bind_listener(f"unix:{tmp_path}/s", 0o600)
     with locked(tmp_path):
         with pytest.raises(ListenError, match="another process holds the lock on its directory"):

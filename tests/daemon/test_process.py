@@ -217,10 +217,6 @@ def test_check_takes_what_is_right(tmp_path: Path) -> None:
     ("argument", "text"),
     [
         ("--listen=/run/s", "'/run/s' is not an address"),
-        (
-            "--listen=unix-dgram:/run/s",
-            "cannot serve unix-dgram:/run/s: this version serves no datagram sockets",
-        ),
         ("--service=no.such.module:x", "no.such.module:x cannot be loaded: ModuleNotFoundError"),
         (SAMPLE + "nobody", "tests.daemon.sample:nobody cannot be loaded: AttributeError"),
         (SAMPLE + "text", "tests.daemon.sample:text is a str, not a superd.service.Service"),
@@ -442,7 +438,7 @@ def test_the_status(path: Path, program: list[str]) -> None:
         services = {each.name: (each.version, each.methods) for each in seen.services}
         assert services == {
             "echo": ("0.1.0", 1),
-            "superd": ("0.1.0", 1),
+            "superd": ("0.1.0", 2),
             "rpc": ("0.1.0", 1),
             "probe": ("2.1", 9),
         }
