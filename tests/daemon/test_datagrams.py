@@ -431,7 +431,7 @@ def test_a_call_is_cancelled_from_its_own_address_alone() -> None:
 # --- deadlines -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("deadline", [0, 1, in_microseconds(-1)])
+@pytest.mark.parametrize("deadline", [0, 1, in_microseconds(-1)], ids=["never", "long ago", "just now"])
 def test_what_comes_too_late_is_not_begun(deadline: int) -> None:
     with serving() as running, client(running) as peer:
         reply = peer.ask(request("echo.echo", {"text": ""}, meta={"deadline_usec": deadline}))

@@ -454,7 +454,7 @@ def test_ten_thousand_streams_opened_and_abandoned() -> None:
         assert client.ask(echo())["id"] == 1
 
 
-def open_and_abandon(client: RawClient, ids: range, meta: dict[str, object]) -> None:
+def open_and_abandon(client: RawClient, ids: range, meta: dict[str, Any]) -> None:
     """Open streams and cancel each, fifty at a time; each is answered."""
     for first in ids[::50]:
         several = range(first, first + 50)

@@ -319,12 +319,15 @@ def test_a_handler_on_a_thread_that_waits_for_items_is_woken() -> None:
             raise
 
     with running_server(upload_of(wait), workers=1) as server:
-        for ending in (lambda client: client.vanish(), lambda client: client.send(note("cancel", id=1))):
+        for vanishes in (True, False):
             with server.client() as client:
                 opened(client, "probe.run")
                 client.send(whole(1, 0))
                 server.in_flight(1)
-                ending(client)
+                if vanishes:
+                    client.vanish()
+                else:
+                    client.send(note("cancel", id=1))
                 server.until(lambda: raised == [CancelledError])
                 raised.clear()
 
