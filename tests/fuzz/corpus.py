@@ -25,8 +25,13 @@ def read_corpus() -> Corpus:
     streams = [vector.data(vector.case["stream"]) for vector in load("framing.json")]
     for file in ("connection_server.json", "connection_client.json"):
         streams += [_received(vector) for vector in load(file)]
+    streams += [
+        b"".join(vector.data(read) for read, _ in vector.case["reads"]) for vector in load("descriptors.json")
+    ]
+    streams += [b"".join(map(vector.data, vector.case["packets"])) for vector in load("packets.json")]
     bodies = [body for body in bodies if len(body) <= SEED_SIZE_MAX]
-    return Corpus(bodies, [stream for stream in streams if stream] + [frame(body) for body in bodies])
+    streams = [stream for stream in streams if 0 < len(stream) <= SEED_SIZE_MAX]
+    return Corpus(bodies, streams + [frame(body) for body in bodies])
 
 
 def _received(vector: Vector) -> bytes:

@@ -11,15 +11,16 @@ from tests.fuzz.mutations import Mutator
 from tests.fuzz.runner import Crash, execute, fuzz, write_crash
 from tests.fuzz.targets import STREAM_TARGETS, TARGETS, Broken
 
+#: Bounds of one run: a machine that has better things to do runs out of time first.
 EXECUTIONS: Final = 10_000
-UNLIMITED: Final = 3600.0
+SECONDS: Final = 4.0
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_nothing_but_remote_protocol_error_comes_out(seed: int) -> None:
-    summary = fuzz(seed, seconds=UNLIMITED, executions=EXECUTIONS)
+    summary = fuzz(seed, seconds=SECONDS, executions=EXECUTIONS)
     assert summary.crash is None
-    assert summary.executions == EXECUTIONS
+    assert summary.executions == EXECUTIONS or summary.seconds >= SECONDS
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -9,7 +9,14 @@ from typing_extensions import override
 from superd_client.streams import UntypedItems
 from superd_client.wire.client import ClientConnection, CreditReceived, ItemReceived, ReplyReceived
 from superd_client.wire.control import Cancel, Credit, End, Goaway, ItemHead, dump_credit, dump_end, dump_item
-from superd_client.wire.envelope import MessageRefused, Mismatch, Request, Result
+from superd_client.wire.envelope import (
+    ItemRefused,
+    MessageRefused,
+    Mismatch,
+    Notification,
+    Request,
+    Result,
+)
 from superd_client.wire.errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
 from superd_client.wire.framing import FrameTooLarge, encode_frame
 from superd_client.wire.limits import CREDIT_MAX, FRAME_SIZE_MIN
@@ -452,3 +459,60 @@ def test_an_item_brings_its_descriptors_however_it_is_written() -> None:
     assert [server.next_event(), server.next_event()] == [Item(1, 0), Item(1, 1)]
     assert taken == [5, 6]
     assert server.take_surplus() == ()
+
+
+# --- items whose descriptors their contract has closed ------------------------------------------------------------
+
+
+def refuse_item(body: bytes, fds: Sequence[int], head: ItemHead) -> Any:
+    raise ItemRefused(ErrorObject(ErrorCode.INVALID_PARAMS, "m", {"errors": []}))
+
+
+ITEM_ELSEWISE: Final = compact(
+    {"params": {"id": 1, "seq": 0, "item": 1}, "meta": {"fds": 1}, "method": "rpc.item", "jsonrpc": "2.0"}
+)
+
+
+@pytest.mark.parametrize("data", [item(0, b"1", 1), frame(ITEM_ELSEWISE)], ids=["ours", "written elsewise"])
+@pytest.mark.parametrize("fds", [(), (5,)])
+def test_an_item_whose_descriptors_are_closed_is_not_read_again(data: bytes, fds: tuple[int, ...]) -> None:
+    server = ServerConnection()
+    server.receive_data(frame(compact({"jsonrpc": "2.0", "id": 1, "method": "a.b"})))
+    server.next_event()
+    server.open_inflow(1, 2, refuse_item)
+    server.receive_data(data, fds)
+    event = server.next_event()
+    assert isinstance(event, StreamBroken)
+    assert event.error.code == ErrorCode.INVALID_PARAMS
+    assert server.take_surplus() == ()
+
+
+class Refusing(Call):
+    """A stream whose items are refused, and their descriptors closed."""
+
+    @override
+    def decode_item(self, body: bytes, fds: Sequence[int], head: ItemHead, /) -> Any:
+        return refuse_item(body, fds, head)
+
+
+@pytest.mark.parametrize("data", [item(0, b"1", 1), frame(ITEM_ELSEWISE)], ids=["ours", "written elsewise"])
+@pytest.mark.parametrize("fds", [(), (5,)])
+def test_a_client_closes_no_descriptor_twice(data: bytes, fds: tuple[int, ...]) -> None:
+    client: ClientConnection[Call] = ClientConnection()
+    client.send_request("a.b", b"{}", Refusing("s"))
+    client.open_inflow(1, 1)
+    client.receive_data(data, fds)
+    with pytest.raises(ItemRefused):
+        client.next_event()
+    assert client.state is State.BROKEN
+    assert client.take_surplus() == ()
+
+
+def test_a_notification_has_a_name_in_the_logs_like_a_request() -> None:
+    server = ServerConnection()
+    for fields in ({"id": 1}, {}):
+        message = {"jsonrpc": "2.0", **fields, "method": "a.b", "meta": {"call_id": "c-1"}}
+        server.receive_data(frame(compact(message)))
+        event = server.next_event()
+        assert isinstance(event, Request | Notification)
+        assert event.call_id == "c-1"
