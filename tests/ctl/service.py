@@ -1,6 +1,8 @@
 """A service with every kind of answer that superctl has to show."""
 
 import asyncio
+import os
+from collections.abc import AsyncIterator
 from typing import Any
 
 from pydantic import Field
@@ -9,6 +11,8 @@ from superd.service import Context, Service
 from superd_client.builtin import Nothing
 from superd_client.contract import Message, Method
 from superd_client.errors import ApplicationError
+from superd_client.fd import Fd
+from superd_client.streams import Stream, Upload
 
 #: A title, a screen that is cleared, a carriage return, a C1 introducer, text that runs backwards.
 HOSTILE = "\x1b]0;pwned\x07\x1b[2J\rok\x9b1m\u202e\x7f"
@@ -71,3 +75,55 @@ async def handle_wait(params: Nothing, context: Context) -> int:
     context.log.warning("waiting", step="begun")
     await asyncio.Event().wait()
     return 0
+
+
+class Span(Message):
+    """How many."""
+
+    count: int = Field(ge=0)
+
+
+class Document(Message):
+    """A file that was opened."""
+
+    name: str
+    file: Fd
+
+
+count = Stream("store.count", Span, int, errors=[OutOfStock], summary="Count.")
+add_up = Upload("store.add_up", Span, int, int, summary="Add up.")
+read_file = Method("store.read_file", Document, str, summary="Read what was opened.")
+remember = Method("store.remember", Span, int, summary="Say so in the log.")
+
+
+@store.method(count)
+async def handle_count(params: Span, context: Context) -> AsyncIterator[int]:
+    for number in range(params.count):
+        yield number
+        if number == 99:
+            raise ApplicationError(OutOfStock(sku="A-1", available=99))
+
+
+@store.method(add_up)
+async def handle_add_up(params: Span, items: AsyncIterator[int], context: Context) -> int:
+    return params.count + sum([item async for item in items])
+
+
+@store.method(read_file)
+def handle_read_file(params: Document, context: Context) -> str:
+    return f"{params.name}: {os.read(params.file.fileno(), 100).decode()}"
+
+
+@store.method(remember)
+async def handle_remember(params: Span, context: Context) -> int:
+    context.log.warning("remembered", count=params.count)
+    return params.count
+
+
+ticks = Stream("store.ticks", Nothing, int, summary="Say 0, and then nothing.")
+
+
+@store.method(ticks)
+async def handle_ticks(params: Nothing, context: Context) -> AsyncIterator[int]:
+    yield 0
+    await asyncio.Event().wait()

@@ -120,7 +120,7 @@ def test_no_answer_in_time(superctl: Superctl) -> None:
         (["status", "--bogus"], "unrecognized arguments: --bogus"),
         (["stat"], "'stat' is no command; did you mean status?"),
         (["echo.echo"], "'echo.echo' is no command; did you mean call echo.echo?"),
-        (["zzzzzz"], "'zzzzzz' is no command; there are call, list,"),
+        (["zzzzzz"], "'zzzzzz' is no command; there are call, notify,"),
         (["call"], "required: METHOD"),
         (["call", "echo.echo", "text"], "'text' is no param"),
         (["call", "echo.echo", "--timeout", "0"], "a timeout is more than 0"),
@@ -152,7 +152,7 @@ def test_a_wrong_address_in_the_environment(superctl: Superctl, monkeypatch: pyt
 def test_help_names_every_command(superctl: Superctl, arguments: list[str]) -> None:
     done = superctl(*arguments)
     assert (done.status, done.err) == (0, "")
-    for command in ("call", "list", "describe", "status", "why", "policy", "shell"):
+    for command in ("call", "notify", "list", "describe", "status", "why", "policy", "shell"):
         assert f"\n  {command} " in done.out
     assert "--json" in done.out
 
@@ -185,9 +185,14 @@ def test_list(superctl: Superctl) -> None:
     assert "store.lookup(sku: string, quantity: integer = 1) -> Item  Look an item up." in lines
     assert "store.numbers() -> object" in lines
     assert [line.partition("(")[0] for line in superctl("list", "store.").out.splitlines()] == [
+        "store.add_up",
+        "store.count",
         "store.fail",
         "store.lookup",
         "store.numbers",
+        "store.read_file",
+        "store.remember",
+        "store.ticks",
         "store.wait",
     ]
     assert superctl("list", "nothing").out == ""
@@ -270,7 +275,7 @@ def test_status(superctl: Superctl, daemon: Daemon) -> None:
     assert shown["Listeners"] == f"{daemon.address} (opened by superd)"
     assert re.fullmatch(r"1 open, \d+ accepted, 0 refused", shown["Connections"])
     assert re.fullmatch(r"1 in flight, [\d,]+ served, [\d,]+ failed, [\d,]+ refused", shown["Calls"])
-    assert "store 2.1.0 (4 methods)" in done.out
+    assert "store 2.1.0 (9 methods)" in done.out
     assert "echo " in done.out
     assert "(1 method)" in done.out
 

@@ -24,6 +24,7 @@ class Command(NamedTuple):
 
 COMMANDS: Final[Mapping[str, Command]] = {
     "call": Command("superd.ctl.calling", "call a method and print its result"),
+    "notify": Command("superd.ctl.notifying", "send a one-way call, which is not answered"),
     "list": Command("superd.ctl.listing", "list the methods that the server offers"),
     "describe": Command("superd.ctl.describing", "show what a method takes, gives and how it may fail"),
     "status": Command("superd.ctl.reporting", "show what the daemon is and what it has done"),
@@ -92,7 +93,7 @@ def parse_command(
     )
     load(command).configure(parser)
     _add_global_options(parser)
-    if command != "call":
+    if command not in {"call", "notify"}:
         _add_json_option(parser)
     arguments = parser.parse_intermixed_args(argv, namespace)
     arguments.command = command
@@ -147,7 +148,7 @@ def _add_global_options(parser: argparse.ArgumentParser) -> None:
         "--socket",
         metavar="ADDRESS",
         default=argparse.SUPPRESS,
-        help="the server, as unix:/path, /path or unix:@name (default: $SUPERD_SOCKET, else unix:/run/superd/superd.sock)",
+        help="the server, as unix:/path, /path, unix:@name, unix-seqpacket:... or unix-dgram:... (default: $SUPERD_SOCKET, else unix:/run/superd/superd.sock)",
     )
     parser.add_argument(
         "--timeout",

@@ -74,6 +74,11 @@ class Console:
         else:
             self.line(compact_json(value, ascii_only=not self._is_unicode()))
 
+    def json_line(self, value: Any) -> None:
+        """Write JSON in one line, at once: others follow when they come."""
+        self.line(compact_json(value, ascii_only=not self._is_unicode()))
+        self.flush()
+
     def folded_json(self, value: Any) -> None:
         """Write JSON for people, wherever it goes: what fits in a line stands in one."""
         self._json_lines(_fold(value, 0))

@@ -44,6 +44,8 @@ def _as_json(method: MethodInfo, interface: Interface, document: Mapping[str, An
 def _schemas(method: MethodInfo) -> Iterator[Schema]:
     yield from (param.json_schema for param in method.params)
     yield method.result.json_schema
+    if method.item is not None:
+        yield method.item
     yield from method.errors.values()
     if method.whole_params is not None:
         yield method.whole_params
@@ -69,7 +71,10 @@ class Description:
         if method.is_idempotent:
             self._out.line("    ", "Idempotent: carrying it out twice is the same as once.")
         self._write_members("Params", method.params, requirement=True)
-        self._write_result(method.result.json_schema)
+        if method.item is not None:
+            self._write_object(f"Item {self._types.type_of(method.item)}", method.item)
+        if method.kind != "stream":
+            self._write_result(method.result.json_schema)
         for name, schema in method.errors.items():
             self._write_object(f"Error {name}", schema)
         self._write_schema()
@@ -109,7 +114,13 @@ class Description:
         if params is None:
             params = {"properties": {param.name: param.json_schema for param in method.params}}
         self._title("JSON Schema", "")
-        schemas = {"params": params, "result": method.result.json_schema, "errors": method.errors}
+        schemas: dict[str, Any] = {
+            "params": params,
+            "result": method.result.json_schema,
+            "errors": method.errors,
+        }
+        if method.item is not None:
+            schemas["item"] = method.item
         shared = self._interface.shared_by(*_schemas(method))
         self._out.folded_json({**schemas, "components": {"schemas": shared}})
 

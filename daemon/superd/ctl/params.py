@@ -1,13 +1,16 @@
 """Params as a person types them: `key=text`, `key:=json`, and a JSON object from a file."""
 
+import contextlib
 import json
+import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from superd.ctl.exits import UsageError
+from superd_client.fd import Fd
 
 _PAIR: Final = re.compile(r"([^=]+?)(:?)=(.*)", re.DOTALL)
 
@@ -75,6 +78,42 @@ def read_object(source: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise UsageError(f'{name}: params are a JSON object, {{"key": value}}')
     return dict(value)
+
+
+def open_descriptors(
+    pairs: Iterable[str], params: Mapping[str, Any], stack: contextlib.ExitStack
+) -> dict[str, Fd]:
+    """The descriptors that `KEY=FILE` pairs name, opened for reading, which `stack` closes. Raises UsageError."""
+    found: dict[str, Fd] = {}
+    for pair in pairs:
+        key, equals, path = pair.partition("=")
+        if not (key and equals and path):
+            raise UsageError(f"{pair!r} is no descriptor: write --fd key=/path")
+        if key in params or key in found:
+            raise UsageError(f"{key} is given twice")
+        try:
+            found[key] = stack.enter_context(Fd(os.open(path, os.O_RDONLY | os.O_CLOEXEC)))
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    return found
+
+
+def read_items(source: str, stack: contextlib.ExitStack) -> Iterator[Any]:
+    """The JSON values in the lines of a file, read as they are asked for; "-" is standard input. Raises UsageError."""
+    name = "standard input" if source == "-" else source
+    try:
+        if source == "-" and sys.stdin is None:
+            raise UsageError(f"{name}: is closed")
+        lines = sys.stdin.buffer if source == "-" else stack.enter_context(Path(source).open("rb"))  # noqa: SIM115 - it is one
+    except OSError as error:
+        raise UsageError(f"{name}: cannot be read: {error.strerror}") from None
+    return _parse_lines(lines, name)
+
+
+def _parse_lines(lines: Iterable[bytes], name: str) -> Iterator[Any]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield parse_json(line, f"{name}: line {number}")
 
 
 def _read(source: str, name: str) -> bytes:

@@ -26,20 +26,16 @@ class Session:
         self._client: Client | None = None
         self._document: dict[str, Any] | None = None
 
-    def call(
-        self,
-        method: str,
-        params: dict[str, Any],
-        *,
-        timeout: float | None = None,
-        call_id: str | None = None,
-    ) -> Any:
-        """Call a method by its name; JSON data in, JSON data out. `timeout` is in seconds."""
-        return self._connected().call(method, params, timeout=timeout, call_id=call_id)
+    @property
+    def client(self) -> Client:
+        """The client, for calls by the name of a method."""
+        if self._client is None:
+            self._client = Client(self.address)
+        return self._client
 
     def ask(self, method: "Method[P, R]", params: P, *, timeout: float | None = None) -> R:
         """Call a method by its contract."""
-        return self._connected().call(method, params, timeout=timeout)
+        return self.client.call(method, params, timeout=timeout)
 
     def discover(self, *, timeout: float | None = None) -> dict[str, Any]:
         """Ask for the server's OpenRPC document: a restart may have changed it since."""
@@ -57,11 +53,6 @@ class Session:
         client, self._client, self._document = self._client, None, None
         if client is not None:
             client.close()
-
-    def _connected(self) -> Client:
-        if self._client is None:
-            self._client = Client(self.address)
-        return self._client
 
 
 def _read_address(text: str | None) -> Address:

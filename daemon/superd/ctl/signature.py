@@ -31,7 +31,12 @@ class Signatures:
     def method(self, method: MethodInfo) -> str:
         """The method as one line."""
         params = ", ".join(map(self._param, method.params))
-        return f"{method.name}({params}) -> {self.type_of(method.result.json_schema)}"
+        result = self.type_of(method.result.json_schema)
+        if method.kind == "stream":
+            return f"{method.name}({params}) -> stream of {self.type_of(method.item)}"
+        if method.kind == "upload":
+            return f"{method.name}({params}) <- stream of {self.type_of(method.item)} -> {result}"
+        return f"{method.name}({params}) -> {result}"
 
     def _param(self, param: Descriptor) -> str:
         text = f"{param.name}: {self.type_of(param.json_schema)}"
