@@ -8,7 +8,7 @@ from typing import Any, Final
 from superd.dispatch import Dispatcher
 from superd.flows import Gap, ItemSink, LoopItems, ThreadItems
 from superd.handlers import Kind
-from superd.outbox import Outbox
+from superd.outbox import Outbox, refused_descriptors
 from superd.peer import Caller
 from superd.work import Outcome, Work
 from superd_client.wire.envelope import Notification, Request, RequestId
@@ -125,7 +125,7 @@ class Calls:
         self._connection.open_outflow(call.id, call.meta.get("credit", STREAM_CREDIT_DEFAULT))
         span = call.meta.get("gap_usec")
         gap = None if span is None else Gap(work, span, self._dispatcher.deadlines)
-        work.sink = ItemSink(self._connection, self._outbox, call.id, gap)
+        work.sink = ItemSink(work, self._connection, self._outbox, call.id, gap)
 
     def _open_upload(self, work: Work, call: Request) -> None:
         def grant(items: int) -> None:
@@ -204,14 +204,29 @@ class Calls:
             self.open_streams -= work.is_stream
 
     def _answer_result(self, work: Work, result: bytes) -> None:
-        if isinstance(work.call, Notification) or self.peer_is_gone:
+        call, carried = work.call, work.carried
+        if isinstance(call, Notification) or self.peer_is_gone:
+            if carried is not None:
+                carried.close()
             return
         try:
-            self._send(self._connection.send_result(work.call.id, result))
+            frame = self._connection.send_result(call.id, result, 0 if carried is None else len(carried.fds))
+            if carried is None:
+                self._send(frame)
+            else:
+                self._outbox.add_carrying(frame, carried, lambda error: self._not_passed(work, call, error))
         except FrameTooLarge as error:
+            if carried is not None:
+                carried.close()
             self._answer(
                 work.call, self._dispatcher.not_served(work, self._outbox.too_large(error, "the result"))
             )
+
+    def _not_passed(self, work: Work, call: Request, error: OSError) -> None:
+        """The kernel did not pass the descriptors of a result, and nothing of it was sent."""
+        if not self.peer_is_gone:
+            failure = self._dispatcher.not_served(work, refused_descriptors(error))
+            self._send(self._connection.send_refusal(call.id, failure))
 
     def _answer(self, call: Request | Notification, error: ErrorObject) -> None:
         if isinstance(call, Request) and not self.peer_is_gone:

@@ -70,6 +70,9 @@ class DatagramHost:
             await self._dispatcher.carry_out(work)
         finally:
             del self._running[task]
+        if work.carried is not None:  # a datagram takes none along (protocol §18.4)
+            work.carried.close()
+            return ErrorObject(ErrorCode.INTERNAL_ERROR, "descriptors need a connection", {})
         return waiting.outcome
 
     def answered(self, task: asyncio.Task[Any]) -> None:

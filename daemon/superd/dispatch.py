@@ -108,7 +108,9 @@ class Dispatcher:
             else:
                 value = await self._run_other(work)
             if not work.answered:
-                outcome = endpoint.method.encode_result(value)
+                outcome, work.carried = endpoint.method.write_result(value)
+                if work.carried is not None:
+                    work.carried.close_sources()  # what a handler returns is the daemon's
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if not work.answered and task is not None and task.cancelling():
@@ -211,14 +213,17 @@ class Dispatcher:
 
 async def _produce(work: Work, items: Any, sink: Sink) -> None:
     """Send what a generator makes. It runs only while another item may be sent."""
-    encode = work.endpoint.encode_item
+    write = work.endpoint.write_item
     try:
         while True:
             await sink.ready()
             item = await anext(items, _NO_ITEM)
             if item is _NO_ITEM or work.answered:  # a generator may swallow its cancellation
                 return
-            sink.send(encode(item))
+            body, carried = write(item)
+            if carried is not None:
+                carried.close_sources()
+            sink.send(body, carried)
     finally:
         await items.aclose()
 

@@ -60,8 +60,14 @@ class ItemSink:
     """Sends the items of one stream."""
 
     def __init__(
-        self, connection: ServerConnection, outbox: Outbox, request_id: RequestId, gap: Gap | None
+        self,
+        work: Work,
+        connection: ServerConnection,
+        outbox: Outbox,
+        request_id: RequestId,
+        gap: Gap | None,
     ) -> None:
+        self._work = work
         self._connection = connection
         self._outbox = outbox
         self._id = request_id
@@ -92,15 +98,24 @@ class ItemSink:
         finally:
             self._credited = None
 
-    def send(self, item: bytes) -> None:
-        """Send an item, which is JSON; raises CallEnded for one that fits no frame."""
+    def send(self, item: bytes, carried: Outgoing | None) -> None:
+        """Send an item, which is JSON, and its descriptors; raises CallEnded for one that fits no frame."""
         try:
-            frame = self._connection.send_item(self._id, item)
+            frame = self._connection.send_item(self._id, item, len(carried.fds) if carried is not None else 0)
         except FrameTooLarge as error:
+            if carried is not None:
+                carried.close()
             raise CallEnded(self._outbox.too_large(error, "an item")) from error
-        self._outbox.add(frame, more_follows=True)
+        if carried is None:
+            self._outbox.add(frame, more_follows=True)
+        else:
+            self._outbox.add_carrying(frame, carried, self._refused)
         self._sent_in_turn += max(len(frame), _ITEM_SIZE_MIN)
         self.close()
+
+    def _refused(self, error: OSError) -> None:
+        """The kernel does not pass an item's descriptors: the stream has a gap, and ends."""
+        self._work.owner.stop(self._work, refused_descriptors(error))
 
     def credited(self) -> None:
         """The peer has given credit, or will give none any more."""

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from superd.policy import Access
 from superd_client.contract import Method
+from superd_client.descriptors import Outgoing
 from superd_client.streams import ItemCodec, Stream, Upload
 from superd_client.wire.control import ItemHead
 
@@ -30,9 +31,9 @@ class Endpoint(NamedTuple):
     access: Access = "public"
 
     @property
-    def encode_item(self) -> Callable[[Any], bytes]:
+    def write_item(self) -> Callable[[Any], tuple[bytes, Outgoing | None]]:
         """Writes an item as JSON; raises ValueError for what the contract does not promise."""
-        return self._items.encode
+        return self._items.write
 
     @property
     def decode_item(self) -> Callable[[bytes, Sequence[int], ItemHead], Any]:

@@ -2,15 +2,23 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from superd.transport import Transport
-from superd_client.ancillary import PACKET_HINT
+from superd_client.ancillary import PACKET_HINT, Attachment
 from superd_client.wire.errors import ErrorCode, ErrorObject
 from superd_client.wire.framing import FrameTooLarge
 
 #: Bytes of frames that are gathered before they are written: more makes the peer wait, less costs system calls.
 _FLUSH_SIZE: Final = 4096
+
+
+def refused_descriptors(error: OSError) -> ErrorObject:
+    """What the caller is to see where the kernel does not pass descriptors to it."""
+    return ErrorObject(
+        ErrorCode.INTERNAL_ERROR, f"the descriptors could not be passed: {error.strerror or error}", {}
+    )
 
 
 class Outbox:
@@ -49,6 +57,13 @@ class Outbox:
         elif not self._flush_scheduled:
             self._flush_scheduled = True
             self._loop.call_soon(self.flush)
+
+    def add_carrying(
+        self, frame: bytes, attachment: Attachment, on_refused: Callable[[OSError], None]
+    ) -> None:
+        """Send `frame` with descriptors, which are closed in any case; `on_refused` as in Transport.write_carrying."""
+        self.flush()
+        self._transport.write_carrying(frame, attachment, on_refused)
 
     def flush(self) -> None:
         """Write what was gathered."""

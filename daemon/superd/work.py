@@ -8,6 +8,7 @@ from typing_extensions import override
 from superd.context import Context
 from superd.deadlines import Timed
 from superd.handlers import Endpoint, Kind
+from superd_client.descriptors import Outgoing
 from superd_client.wire.envelope import Notification, Request
 from superd_client.wire.errors import ErrorCode, ErrorObject
 
@@ -29,8 +30,8 @@ class Sink(Protocol):
     async def ready(self) -> None:
         """Wait until another item may be sent; raises CallEnded where that will never be."""
 
-    def send(self, item: bytes) -> None:
-        """Send an item, which is JSON; raises CallEnded for one that does not fit."""
+    def send(self, item: bytes, carried: Outgoing | None) -> None:
+        """Send an item, which is JSON, and its descriptors; raises CallEnded for one that does not fit."""
 
     def credited(self) -> None:
         """The peer has given credit."""
@@ -74,7 +75,18 @@ LATE = ErrorObject(ErrorCode.DEADLINE_EXCEEDED, "the deadline of the call has pa
 class Work(Timed):
     """A call that runs. It is *answered* once: with its outcome, or before that, when it is cancelled."""
 
-    __slots__ = ("answered", "call", "context", "endpoint", "owner", "sink", "source", "started", "task")
+    __slots__ = (
+        "answered",
+        "call",
+        "carried",
+        "context",
+        "endpoint",
+        "owner",
+        "sink",
+        "source",
+        "started",
+        "task",
+    )
 
     def __init__(
         self,
@@ -92,6 +104,8 @@ class Work(Timed):
         self.due_usec = due
         self.watched = False
         self.answered = False
+        #: The descriptors that its result takes along.
+        self.carried: Outgoing | None = None
         #: When it began, in nanoseconds of CLOCK_MONOTONIC; 0 before.
         self.started = 0
         self.sink: Sink | None = None
