@@ -68,6 +68,7 @@ def test_show(superctl: Superctl, rules: Path) -> None:
         "Defaults\n"
         "  echo.echo      public\n"
         "  rpc.discover   public\n"
+        "  rpc.hello      public\n"
         f"  store.fail     admin  {rules}:11\n"
         "  store.lookup   public\n"
         "  store.numbers  public\n"
