@@ -80,6 +80,9 @@ class Status(_Report):
     )
     calls_in_flight: Count = Field(description="Calls that run now, this one among them.")
     notifications: Count = Field(description="Notifications carried out.")
+    notifications_failed: Count = Field(
+        default=0, description="Notifications that failed or were refused: their senders do not hear of it."
+    )
     datagrams_dropped: Count = Field(
         default=0, description="Datagrams of which nobody can say whose they are."
     )

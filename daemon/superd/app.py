@@ -21,22 +21,24 @@ from superd.guard import Guard
 from superd.journal import MessageId, get_logger
 from superd.lifecycle import Input, Lifecycle
 from superd.listeners import Listener, ListenError, activated_listeners, bind_listener
+from superd.peer import Caller
 from superd.policy_load import PolicyError, enforce_policy, load_policy
 from superd.policy_names import daemon_account
 from superd.registry import Registry, ServiceError, load_service
-from superd.report import Reporter, StatusLine, unit_of_service
+from superd.report import Reporter, StatusLine, limits_in_force, unit_of_service
 from superd.sd.activation import ActivationError
 from superd.sd.notify import Notifier
 from superd.sd.watchdog import Watchdog
 from superd.server import Server
 from superd.service import Service
-from superd.services.discover import discover_service
 from superd.services.echo import echo_service
+from superd.services.protocol import protocol_service
 from superd.services.status import status_service
 from superd.session import SessionLimits
 from superd.settings import Settings
 from superd.stats import Stats
 from superd_client.address import parse_address
+from superd_client.contract import Method
 from superd_client.parser import CallParser
 
 #: Seconds for worker threads that have nothing to do to end, where the drain took all its time.
@@ -94,11 +96,14 @@ def make_registry(settings: Settings, reporter: Reporter, guard: Guard, stop: Ca
     built_in: dict[str, Callable[[], Service]] = {
         "echo": lambda: echo_service(__version__),
         "status": lambda: status_service(__version__, reporter.status, stop, unit_of_service()),
-        "discover": lambda: discover_service(
-            __version__, lambda caller: guard.visible(registry.methods, caller)
-        ),
     }
-    services = [built_in[name]() for name in settings.builtin_services]
+
+    def visible(caller: Caller) -> tuple[Method[Any, Any], ...]:
+        return guard.visible(registry.methods, caller)
+
+    discovers = "discover" in settings.builtin_services
+    services = [built_in[name]() for name in settings.builtin_services if name in built_in]
+    services.append(protocol_service(__version__, reporter.hello, visible if discovers else None))
     try:
         registry = Registry(services + load_services(settings))
     except ServiceError as error:
@@ -109,7 +114,11 @@ def make_registry(settings: Settings, reporter: Reporter, guard: Guard, stop: Ca
 def offered(settings: Settings) -> Registry:
     """The services of the daemon that the settings describe, to look at and not to serve; raises StartError."""
     reporter = Reporter(
-        registry=lambda: registry, listeners=(), stats=Stats(), watchdog=Watchdog(None, lambda: None)
+        registry=lambda: registry,
+        listeners=(),
+        stats=Stats(),
+        watchdog=Watchdog(None, lambda: None),
+        limits=limits_in_force(settings),
     )
     registry = make_registry(settings, reporter, Guard(), stop=lambda: None)
     return registry
@@ -208,7 +217,11 @@ class Daemon:
         for listener in listeners:
             stack.callback(listener.close)
         reporter = Reporter(
-            registry=lambda: registry, listeners=listeners, stats=self._stats, watchdog=self._watchdog
+            registry=lambda: registry,
+            listeners=listeners,
+            stats=self._stats,
+            watchdog=self._watchdog,
+            limits=limits_in_force(self._settings),
         )
         guard = Guard()
         registry = make_registry(self._settings, reporter, guard, self._stop_asked)

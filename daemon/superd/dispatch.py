@@ -137,7 +137,7 @@ class Dispatcher:
         if work.sink is not None:
             items = endpoint.handler(params, context)
             if not endpoint.is_async:
-                items = PlainItems(self._workers, items, context)
+                items = PlainItems(self._workers, work, items)
             return await _produce(work, items, work.sink)
         arguments = (params, context) if work.source is None else (params, work.source, context)
         if endpoint.is_async:
@@ -155,7 +155,7 @@ class Dispatcher:
         """The outcome of a call that raised `error`; None where it was answered before."""
         if not work.answered:
             return self.work_failed(work, _explain(work.endpoint, error), error)
-        if not isinstance(error, asyncio.CancelledError):
+        if not isinstance(error, asyncio.CancelledError | CallEnded):
             fields = _fields(work.call, work.context.caller, work.context.call_id, work.started)
             self._log.info("a cancelled call raised an exception", exc_info=error, **fields)
         return None

@@ -9,8 +9,9 @@ from typing import Any, Final, Generic, Self, TypeVar
 from typing_extensions import override
 
 from superd.deadlines import Deadlines, Timed, now_usec
-from superd.outbox import Outbox
+from superd.outbox import Outbox, refused_descriptors
 from superd.work import CallEnded, Work
+from superd_client.descriptors import Outgoing
 from superd_client.wire.envelope import RequestId
 from superd_client.wire.errors import ErrorCode, ErrorObject
 from superd_client.wire.framing import FrameTooLarge

@@ -4,6 +4,9 @@ OpenRPC asks for JSON Schema draft 7, pydantic writes draft 2020-12. Three thing
 where shared schemas stand, fixed-length arrays, and keywords beside `$ref`, which draft 7 ignores.
 `as_draft_7` and the `ref_template` take care of them.
 
+OpenRPC knows no streams. The extension `x-superd-kind` says what a method is: "call", "stream" or "upload"; of the latter
+two `x-superd-item` is the schema of an item.
+
 OpenRPC wants one error for each code of a method and has no place for the schema of an error's data. So a method
 that declares errors has one entry for -32000, and the extension `x-errors` maps the declared names to schemas.
 """
@@ -15,14 +18,16 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 from typing_extensions import override
 
+from superd.handlers import kind_of
 from superd_client.contract import Method
+from superd_client.streams import Stream, Upload
 from superd_client.wire.errors import ErrorCode
 
 OPENRPC_VERSION: Final = "1.3.2"
 
 Schema: TypeAlias = dict[str, Any]
 
-#: What a schema is for: the name of a method, and "params", "result" or the name of a declared error.
+#: What a schema is for: the name of a method, and "params", "item", "result" or the name of a declared error.
 Use: TypeAlias = tuple[str, str]
 _Mode: TypeAlias = Literal["validation", "serialization"]
 
@@ -55,6 +60,10 @@ def _uses(method: Method[Any, Any]) -> Iterable[tuple[Use, _Mode, TypeAdapter[An
     """Every type of a method, with the direction in which it travels."""
     yield (method.name, "params"), "validation", TypeAdapter(method.params)
     yield (method.name, "result"), "serialization", TypeAdapter(method.result)
+    if isinstance(method, Stream):
+        yield (method.name, "item"), "serialization", TypeAdapter(method.item)
+    elif isinstance(method, Upload):
+        yield (method.name, "item"), "validation", TypeAdapter(method.item)
     for name, model in method.errors.items():
         yield (method.name, name), "serialization", TypeAdapter(model)
 
@@ -87,7 +96,10 @@ def _describe(
         "result": {"name": "result", "schema": schemas[method.name, "result"]},
         "x-params": params,
         "x-idempotent": method.idempotent,
+        "x-superd-kind": kind_of(method).value,
     }
+    if (method.name, "item") in schemas:
+        described["x-superd-item"] = schemas[method.name, "item"]
     if method.errors:
         described["errors"] = [{"code": int(ErrorCode.APPLICATION_ERROR), "message": "application error"}]
         described["x-errors"] = {name: schemas[method.name, name] for name in method.errors}

@@ -5,7 +5,7 @@ import functools
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -16,12 +16,20 @@ from superd.peer import unit_from_cgroup
 from superd.registry import Registry
 from superd.sd.notify import Notifier
 from superd.sd.watchdog import Watchdog
+from superd.settings import Settings
 from superd.stats import Stats
+from superd_client.builtin import Hello, ProtocolRange, ServiceInfo, Status
 from superd_client.builtin import Listener as ListenerStatus
-from superd_client.builtin import ServiceInfo, Status
+from superd_client.wire.limits import FDS_PER_FRAME_MAX, NESTING_MAX, STREAM_CREDIT_DEFAULT
 
 #: Seconds between two changes of the line that `systemctl status` shows.
 STATUS_INTERVAL: Final = 1.0
+
+#: The version of the protocol that is spoken here.
+PROTOCOL_VERSION: Final = 1
+
+#: What `rpc.hello` names: the parts of version 1 that a smaller server may lack.
+FEATURES: Final = ("cancellation", "deadlines", "goaway", "notifications", "streams", "uploads")
 
 _SYSTEMCTL_TIMEOUT: Final = 5.0
 
@@ -36,9 +44,11 @@ class Reporter:
         listeners: Iterable[Listener],
         stats: Stats,
         watchdog: Watchdog,
+        limits: Mapping[str, int],
     ) -> None:
         """The registry is asked for late: it holds the service that asks us."""
         self._registry = registry
+        self._limits = limits
         self._listeners = tuple(
             ListenerStatus(address=each.address, name=each.name, activated=each.activated)
             for each in listeners
@@ -67,6 +77,17 @@ class Reporter:
             **counts,
         )
 
+    def hello(self) -> Hello:
+        """Everything that `rpc.hello` answers."""
+        return Hello(
+            protocol=ProtocolRange(min=PROTOCOL_VERSION, max=PROTOCOL_VERSION),
+            features=FEATURES,
+            limits=dict(self._limits),
+            version=__version__,
+            unit=own_unit(),
+            invocation_id=self._invocation_id,
+        )
+
     def line(self) -> str:
         """The counts in one line."""
         stats = self._stats
@@ -74,6 +95,19 @@ class Reporter:
             f"{stats.connections_open} connections; calls: {stats.calls_in_flight} in flight, "
             f"{stats.calls_served} served, {stats.calls_failed} failed, {stats.calls_refused} refused"
         )
+
+
+def limits_in_force(settings: Settings) -> dict[str, int]:
+    """What `rpc.hello` says of limits."""
+    return {
+        "frame_size_default": settings.frame_size,
+        "calls_in_flight_default": settings.calls_in_flight,
+        "write_buffer_default": settings.write_buffer,
+        "streams_default": settings.streams,
+        "stream_credit_default": STREAM_CREDIT_DEFAULT,
+        "fds_per_frame_max": FDS_PER_FRAME_MAX,
+        "nesting_max": NESTING_MAX,
+    }
 
 
 class StatusLine:

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from typing import Any, Final, Self
 
-from superd.context import Context
-from superd.work import Work
+from superd.work import LATE, CallEnded, Work
 
 #: What stands for the end of a generator: StopIteration cannot pass through a future.
 _END: Final = object()
@@ -18,7 +17,7 @@ _END: Final = object()
 async def call_plain(workers: Executor, work: Work, *arguments: Any) -> Any:
     """Call the handler of `work` on a worker thread. Cancelled before its turn it does not begin; then it runs on."""
     run = contextvars.copy_context().run
-    step = workers.submit(run, _guarded, work.endpoint.handler, *arguments)
+    step = workers.submit(run, _guarded, work, work.endpoint.handler, *arguments)
     if work.call.received is not None:
         step.add_done_callback(lambda _: work.release())
     value = await asyncio.wrap_future(step)
@@ -29,11 +28,11 @@ async def call_plain(workers: Executor, work: Work, *arguments: Any) -> Any:
 class PlainItems:
     """The items of a plain generator, each made on a worker thread when it is asked for, one after the other."""
 
-    def __init__(self, workers: Executor, generator: Iterator[Any], context: Context) -> None:
+    def __init__(self, workers: Executor, work: Work, generator: Iterator[Any]) -> None:
         """Begin nothing yet."""
         self._workers = workers
         self._generator = generator
-        self._context = context
+        self._work = work
         self._run = contextvars.copy_context().run
         self._step: Future[Any] | None = None
 
@@ -43,7 +42,7 @@ class PlainItems:
 
     async def __anext__(self) -> Any:
         """Let the generator run to its next item."""
-        self._step = self._workers.submit(self._run, _guarded, next, self._generator, _END)
+        self._step = self._workers.submit(self._run, _guarded, self._work, next, self._generator, _END)
         value = await asyncio.wrap_future(self._step)
         if value is _END:
             raise StopAsyncIteration
@@ -67,11 +66,16 @@ class PlainItems:
         try:
             self._generator.close()  # type: ignore[attr-defined]  # an iterator made by a generator function has it
         except BaseException:
-            self._context.log.exception("a generator failed when it was closed")
+            self._work.context.log.exception("a generator failed when it was closed")
 
 
-def _guarded(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a plain function. Makes another error of those two that a future or an `await` takes for its own."""
+def _guarded(work: Work, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a plain function, unless its call was answered while it waited for a thread.
+
+    Makes another error of those two that a future or an `await` takes for its own.
+    """
+    if work.answered:
+        raise CallEnded(LATE)
     try:
         return function(*arguments)
     except (StopIteration, GeneratorExit) as error:

@@ -39,6 +39,7 @@ STATUS = Status(
     calls_refused=4,
     calls_in_flight=5,
     notifications=6,
+    notifications_failed=7,
     loop_lag_usec=120,
 )
 
@@ -60,7 +61,7 @@ def test_a_status_under_systemd(superctl: Superctl, tmp_path: Path) -> None:
         "               unix:@other (systemd)\n"
         "  Connections: 1 open, 1,234,567 accepted, 2 refused\n"
         "        Calls: 5 in flight, 1,000 served, 3 failed, 4 refused\n"
-        "Notifications: 6\n"
+        "Notifications: 6, 7 failed\n"
         "     Loop lag: 120us\n"
         "     Services: echo 1 (1 method)\n"
         "               store 2 (0 methods)\n"

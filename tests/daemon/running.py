@@ -14,15 +14,16 @@ import uvloop
 from superd.dispatch import Dispatcher
 from superd.guard import Guard
 from superd.listeners import Listener, bind_listener
+from superd.peer import Caller
 from superd.policy import Policy, Rules
 from superd.registry import Registry
 from superd.server import Server
 from superd.service import Context, Service
-from superd.services.discover import discover_service
 from superd.services.echo import echo_service
+from superd.services.protocol import protocol_service
 from superd.session import SessionLimits
 from superd.stats import Stats
-from superd_client.builtin import Nothing
+from superd_client.builtin import Hello, Nothing, ProtocolRange
 from superd_client.contract import Method
 from superd_client.parser import CallParser
 from tests.daemon.logs import Changes, Logs, captured_logs
@@ -42,6 +43,18 @@ def service_of(
     service = Service("probe")
     service.method(Method(f"probe.{name}", Nothing, result))(handler)
     return service
+
+
+def hello() -> Hello:
+    """What a server of the tests says of itself."""
+    return Hello(
+        protocol=ProtocolRange(min=1, max=1),
+        features=(),
+        limits={},
+        version="1",
+        unit=None,
+        invocation_id=None,
+    )
 
 
 class Gate:
@@ -146,9 +159,11 @@ def running_server(
             running.loop = asyncio.get_running_loop()
             running.loop.set_exception_handler(lambda _, context: running.faults.append(context))
             guard = Guard()
-            built_in = [echo_service("1")]
-            if discover:
-                built_in.append(discover_service("1", lambda caller: guard.visible(registry.methods, caller)))
+
+            def visible(caller: Caller) -> tuple[Method[Any, Any], ...]:
+                return guard.visible(registry.methods, caller)
+
+            built_in = [echo_service("1"), protocol_service("1", hello, visible if discover else None)]
             registry = Registry([*services, *built_in])
             guard.policy = Policy(rules or Rules(), registry.accesses, uid=os.geteuid(), gid=os.getegid())
             running.server = Server(

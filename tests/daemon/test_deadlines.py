@@ -140,7 +140,7 @@ def test_a_notification_has_a_deadline_too() -> None:
         slow = request("probe.run", None, None, meta={"deadline_usec": now_usec() + SOON, "call_id": "slow"})
         client.send(late, slow)
         server.logs.wait(2, event="call failed", code=-32003)
-        assert gate.cancelled == 1
+        server.until(lambda: gate.cancelled == 1)
         assert server.stats.notifications_failed == 2
         assert client.ask(echo())["id"] == 1
 

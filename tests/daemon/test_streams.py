@@ -454,11 +454,14 @@ def test_ten_thousand_streams_opened_and_abandoned() -> None:
         assert client.ask(echo())["id"] == 1
 
 
-def open_and_abandon(client: RawClient, ids: range, meta: dict[str, Any]) -> None:
+def open_and_abandon(client: RawClient, ids: range, meta: dict[str, int]) -> None:
     """Open streams and cancel each, fifty at a time; each is answered."""
     for first in ids[::50]:
         several = range(first, first + 50)
-        client.send(*(start(request_id=n, **meta) for n in several), *(note("cancel", id=n) for n in several))
+        client.send(
+            *(start("flow.numbers", n, None, **meta) for n in several),
+            *(note("cancel", id=n) for n in several),
+        )
         answered = set[object]()
         while len(answered) < 50:
             message = client.receive()

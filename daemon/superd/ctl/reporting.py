@@ -58,7 +58,7 @@ def _rows(answer: Status) -> Iterator[tuple[str, str]]:
             f"{answer.calls_failed:,} failed, {answer.calls_refused:,} refused"
         ),
     )
-    yield "Notifications", f"{answer.notifications:,}"
+    yield "Notifications", f"{answer.notifications:,}, {answer.notifications_failed:,} failed"
     yield (
         "Loop lag",
         "not measured" if answer.loop_lag_usec is None else format_span(answer.loop_lag_usec),
