@@ -82,7 +82,9 @@ def _carry_out(request: Request) -> bytes:
 
 
 @contextmanager
-def superd(directory: Path, kind: SocketKind) -> Iterator[str]:
+def superd(
+    directory: Path, kind: SocketKind, service: str = "tests.contract.service:contract"
+) -> Iterator[str]:
     """The daemon as a child, which says by READY=1 that it serves (sd_notify(3))."""
     address = f"{kind.scheme}:{directory}/superd"
     command = [
@@ -92,7 +94,7 @@ def superd(directory: Path, kind: SocketKind) -> Iterator[str]:
         "--listen",
         address,
         "--service",
-        "tests.contract.service:contract",
+        service,
     ]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices:
         notices.bind(f"{directory}/notify")
