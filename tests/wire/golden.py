@@ -4,9 +4,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import pytest
+if TYPE_CHECKING:
+    import pytest
 
 FOLDER: Final = Path(__file__).parent / "vectors"
 FILES: Final = tuple(sorted(path.name for path in FOLDER.glob("*.json")))
@@ -43,8 +44,10 @@ def load(file: str) -> list[Vector]:
     return [Vector(file, case, define, case.get("frame_limit", limit)) for case in content["cases"]]
 
 
-def every(file: str) -> pytest.MarkDecorator:
+def every(file: str) -> "pytest.MarkDecorator":
     """Parametrize `vector` over the cases of a file, by their names."""
+    import pytest  # the programme of tests/conformance reads vectors without it
+
     vectors = load(file)
     return pytest.mark.parametrize("vector", vectors, ids=[vector.name for vector in vectors])
 
