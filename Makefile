@@ -22,12 +22,18 @@ SHELL_SCRIPTS := $(wildcard .ci/run tools/*.sh tests/system/*.sh examples/*.sh)
 # Twice quiet: errors alone.
 PIP := pip -qq --disable-pip-version-check --no-input
 PYTEST_FLAGS ?=
+# Processes that share the tests: one more than there are processors, since many tests wait for a process or for time,
+# and few enough that their own start does not matter. 0: one test after the other, in pytest's own process.
+TEST_WORKERS ?= $(shell nproc | awk '{ print ($$1 < 8 ? $$1 : 7) + 1 }')
+# File by file, in the order that tests/conftest.py says.
+PARALLEL = -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  PYTHON=$(PYTHON)  DESTDIR=$(DESTDIR)  PREFIX=$(PREFIX)  SYSCONFDIR=$(SYSCONFDIR)  INSTALL_PYTHON=$(INSTALL_PYTHON)"
+	@echo "  TEST_WORKERS=$(TEST_WORKERS)  PYTEST_FLAGS=$(PYTEST_FLAGS)"
 
 # --- the development environment ------------------------------------------------------------------------------------
 
@@ -55,12 +61,12 @@ run: $(READY) ## One daemon asks another: superd, inventoryd and romd for a few 
 # --- prove it -------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: $(READY) ## All tests, those under a real systemd too (as root); enforces the coverage
-	@$(BIN)/pytest --cov --cov-report= --coverage-gate $(PYTEST_FLAGS)
+test: $(READY) ## All tests, in parallel, those under a real systemd too (as root); enforces the coverage
+	@$(BIN)/pytest $(PARALLEL) --cov --cov-report= --coverage-gate $(PYTEST_FLAGS)
 
 .PHONY: coverage
 coverage: $(READY) ## As test, and htmlcov/ shows each line
-	@$(BIN)/pytest --cov --cov-report=html --coverage-gate $(PYTEST_FLAGS)
+	@$(BIN)/pytest $(PARALLEL) --cov --cov-report=html --coverage-gate $(PYTEST_FLAGS)
 
 .PHONY: fuzz
 fuzz: $(READY) ## A bounded run of the wire's fuzzer

@@ -1,12 +1,16 @@
-"""What holds for every test: the gate that coverage must pass."""
+"""What holds for every test: the worker that runs it, and the gate that coverage must pass."""
 
 import io
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Final
 
 import coverage
+import hypothesis
 import pytest
+from typing_extensions import override
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 
@@ -17,6 +21,22 @@ GATES: Final = (
     ("everything", None, 90.0),
 )
 
+#: The property of a test's report that holds lines for the run's summary.
+FIGURES: Final = "figures"
+
+SYSTEM: Final = "tests/system/"
+#: Where the longest files are.
+FIRST: Final = (SYSTEM, "tests/daemon/test_process.py", "tests/fuzz/", "tests/examples/")
+
+#: A machine that is busy makes an example slow, and nothing wrong; pytest's own timeout ends what hangs.
+hypothesis.settings.register_profile(
+    "superd",
+    hypothesis.settings(),
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("superd")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -26,11 +46,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+class Scheduler(LoadFileScheduling):  # type: ignore[misc] # pytest-xdist ships no types
+    """One worker runs all tests of a file; and all of tests/system, which has one guest and one build folder."""
+
+    @override
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return SYSTEM if file.startswith(SYSTEM) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduler | None:
+    return Scheduler(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where workers share the tests, begin with what takes longest: none shall be left with it at the end."""
+    if _is_worker(config):
+        items.sort(key=lambda item: [not item.nodeid.startswith(each) for each in FIRST])
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     """Judge the coverage once pytest-cov has gathered what all processes measured, and fail the run by it."""
     result = yield
-    if session.config.getoption("--coverage-gate"):
+    if session.config.getoption("--coverage-gate") and not _is_worker(session.config):
         lines, passed = _judge_coverage()
         session.config.stash[_REPORT] = lines
         session.testsfailed += not passed
@@ -39,12 +79,32 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say so before the closing line, which stays the last one."""
+    if figures := list(_figures(terminalreporter)):
+        terminalreporter.section("figures")
+        for figure in figures:
+            terminalreporter.write_line(figure)
     if _REPORT in config.stash:
         terminalreporter.section("coverage")
         terminalreporter.write_line(config.stash[_REPORT])
 
 
 _REPORT: Final = pytest.StashKey[str]()
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    """Whether this process is one of those that pytest-xdist spreads the tests over."""
+    return hasattr(config, "workerinput")
+
+
+def _figures(terminalreporter: pytest.TerminalReporter) -> Iterator[str]:
+    """What tests have measured and nobody judges; a worker's findings come with its reports."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport) and report.when == "call":
+                for name, found in report.user_properties:
+                    if name == FIGURES:
+                        assert isinstance(found, list)
+                        yield from found
 
 
 def _judge_coverage() -> tuple[str, bool]:

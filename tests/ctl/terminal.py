@@ -24,6 +24,9 @@ from superd.ctl.__main__ import main
 sys.exit(main())
 """
 
+#: What would hide the terminal's own size; readline sets it for the children of a process that has it.
+_FOREIGN: Final = ("COLUMNS", "LINES")
+
 
 class Terminal:
     """A context manager; what is left at its end is killed."""
@@ -31,6 +34,7 @@ class Terminal:
     def __init__(
         self, arguments: Sequence[str], environment: Mapping[str, str], *, columns: int = 200
     ) -> None:
+        kept = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self.process: Final = subprocess.Popen(
@@ -39,7 +43,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            env={**os.environ, "TERM": "xterm-256color", **environment},
+            env={**kept, "TERM": "xterm-256color", **environment},
         )
         os.close(slave)
         self.text = ""

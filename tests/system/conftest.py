@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 
+from tests.conftest import FIGURES
 from tests.system.guest import PATIENCE, Guest, Moment, must_boot, now, reason_against_booting, since_option
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -16,7 +17,6 @@ INSIDE: Final = Path(__file__).with_name("inside")
 #: Seconds for one test: the first one pays for the installation, which builds what has changed since the last.
 TIMEOUT: Final = 300
 
-FIGURES: Final = pytest.StashKey[list[str]]()
 BEGUN: Final = pytest.StashKey[Moment]()
 
 
@@ -24,14 +24,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(TIMEOUT))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    figures = config.stash.get(FIGURES, [])
-    if figures:
-        terminalreporter.section("figures of the system tests")
-        for figure in figures:
-            terminalreporter.write_line(figure)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -127,4 +119,7 @@ def listening(guest: Guest) -> Guest:
 @pytest.fixture
 def figures(request: pytest.FixtureRequest) -> list[str]:
     """Lines that the run's summary shows: what was measured, and is not judged."""
-    return request.config.stash.setdefault(FIGURES, [])
+    found: list[str] = []
+    # With the report they reach the process that writes the summary.
+    request.node.user_properties.append((FIGURES, found))
+    return found
