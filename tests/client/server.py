@@ -21,7 +21,7 @@ from superd_client.wire.limits import STREAM_CREDIT_DEFAULT
 from superd_client.wire.server import ParseCall, ServerConnection, ServerEvent
 
 #: Seconds that anything in these tests may take before the test fails.
-PATIENCE: Final = 20.0
+PATIENCE: Final = 30.0
 
 
 class Peer:

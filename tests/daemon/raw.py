@@ -7,7 +7,7 @@ from typing import Any, Self
 from typing_extensions import override
 
 #: Seconds after which a read that should have had something fails its test.
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 def frame(body: bytes) -> bytes:

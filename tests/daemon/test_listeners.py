@@ -8,8 +8,7 @@ import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing.queues import Queue
-from multiprocessing.synchronize import Event
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +20,7 @@ from superd.listeners import ListenError, activated_listeners, bind_listener
 from superd.sd.activation import ActivatedSocket
 from superd_client.address import SocketKind
 from tests.daemon.process import Superd
-from tests.daemon.raw import RawClient, echo
+from tests.daemon.raw import PATIENCE, RawClient, echo
 
 DATAGRAM: Final = (socket.AF_UNIX, socket.SOCK_DGRAM)
 
@@ -270,16 +269,23 @@ def test_what_systemd_passes_has_an_address_of_its_kind(
     assert (tmp_path / "s").exists()
 
 
-def contend(address: str, go: Event, leave: Event, verdicts: "Queue[bool]") -> None:
-    go.wait()
-    try:
-        listener = bind_listener(address, 0o600)
-    except ListenError:
-        verdicts.put(False)
-    else:
-        verdicts.put(True)
-        leave.wait()
+def contend(address: str, orders: "Connection[bool, bool]") -> None:
+    """At each order bind the address, say whether it worked, and give it up at the next one."""
+    while orders.recv():
+        try:
+            listener = bind_listener(address, 0o600)
+        except ListenError:
+            orders.send(False)
+            continue
+        orders.send(True)
+        orders.recv()
         listener.sock.close()
+        orders.send(False)
+
+
+def answer_of(contender: "Connection[bool, bool]") -> bool:
+    assert contender.poll(PATIENCE)
+    return contender.recv()
 
 
 def test_of_those_that_start_at_once_one_wins(tmp_path: Path) -> None:
@@ -287,23 +293,30 @@ def test_of_those_that_start_at_once_one_wins(tmp_path: Path) -> None:
     path, context = tmp_path / "s", multiprocessing.get_context("fork")
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
-    for _ in range(10):
-        go, leave = context.Event(), context.Event()
-        verdicts: Queue[bool] = context.Queue()
-        arguments = (f"unix:{path}", go, leave, verdicts)
-        contenders = [context.Process(target=contend, args=arguments) for _ in range(4)]
-        for each in contenders:
-            each.start()
-        go.set()
-        won = [verdicts.get(timeout=20) for _ in contenders]
-        assert won.count(True) == 1
-        RawClient(str(path)).vanish()
-        leave.set()
-        for each in contenders:
+    pipes = [context.Pipe() for _ in range(4)]
+    contenders = [context.Process(target=contend, args=(f"unix:{path}", theirs)) for _, theirs in pipes]
+    for each in contenders:
+        each.start()
+    try:
+        for _ in range(10):
+            for ours, _ in pipes:
+                ours.send(True)
+            winners = [ours for ours, _ in pipes if answer_of(ours)]
+            assert len(winners) == 1
+            RawClient(str(path)).vanish()
+            winners[0].send(True)
+            assert not answer_of(winners[0])
+        for (ours, _), each in zip(pipes, contenders, strict=True):
+            ours.send(False)
+            each.join(PATIENCE)
+            assert each.exitcode == 0
+    finally:
+        for (ours, theirs), each in zip(pipes, contenders, strict=True):
+            each.kill()
             each.join()
             each.close()
-        verdicts.close()
-        verdicts.join_thread()
+            ours.close()
+            theirs.close()
 
 
 def test_two_daemons_on_one_path(tmp_path: Path) -> None:

@@ -77,8 +77,9 @@ def test_a_call_that_never_ends_is_cancelled(path: Path, program: list[str]) -> 
         assert (error["code"], error["data"]) == (-32004, {"call_id": "endless"})
         assert client.receive() is None
         assert daemon.ended() == 0
-        assert 0.2 <= time.monotonic() - begin < 5
+        assert time.monotonic() - begin >= 0.2
         assert "calls still ran when the drain timeout ended" in daemon.log
+        assert "drain_timeout=0.2" in daemon.log
         assert "lifespan left" in daemon.log
 
 
@@ -364,10 +365,8 @@ def test_systemd_is_told(path: Path, program: list[str], manager: Manager) -> No
 def test_the_watchdog_is_fed(path: Path, program: list[str], manager: Manager) -> None:
     environment = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "100000"}
     with superd(path=path, program=program, environment=environment) as daemon:
-        begin = time.monotonic()
         for _ in range(4):
             manager.until("WATCHDOG", "1")
-        assert time.monotonic() - begin < 2
         with daemon.client() as client:
             assert client.ask(request("superd.status"))["result"]["loop_lag_usec"] >= 0
         assert daemon.stop() == 0

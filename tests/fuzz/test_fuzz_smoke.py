@@ -11,7 +11,7 @@ from tests.fuzz.mutations import Mutator
 from tests.fuzz.runner import Crash, execute, fuzz, write_crash
 from tests.fuzz.targets import STREAM_TARGETS, TARGETS, Broken
 
-EXECUTIONS: Final = 20_000
+EXECUTIONS: Final = 10_000
 UNLIMITED: Final = 3600.0
 
 
