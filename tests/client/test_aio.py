@@ -90,12 +90,12 @@ def test_deadlines_end_calls_in_their_own_order(run: Run) -> None:
 
     async def main() -> None:
         async with AsyncClient(server.address) as client:
-            await asyncio.gather(*(end_of(client, seconds) for seconds in (0.15, 0.05, 0.1)))
+            await asyncio.gather(*(end_of(client, seconds) for seconds in (0.7, 0.5, 0.6)))
 
     ended: list[float] = []
     with serving(Peer.await_end) as server:
         run(main())
-    assert ended == [0.05, 0.1, 0.15]
+    assert ended == [0.5, 0.6, 0.7]
 
 
 def test_calls_that_have_ended_are_not_kept_until_their_deadlines(run: Run) -> None:
@@ -113,9 +113,9 @@ def test_calls_that_have_ended_are_not_kept_until_their_deadlines(run: Run) -> N
 def test_the_timer_skips_calls_that_have_ended(run: Run) -> None:
     async def main() -> None:
         async with AsyncClient(server.address) as client:
-            await client.call(echo, Text(text="a"), timeout=0.1)
+            await client.call(echo, Text(text="a"), timeout=0.8)
             with pytest.raises(CallTimeout):
-                await client.call("hold.it", timeout=0.2)
+                await client.call("hold.it", timeout=0.9)
 
     def script(peer: Peer) -> None:
         peer.answer(request := peer.expect(), request.params)
@@ -135,7 +135,7 @@ def test_a_late_reply_is_discarded(run: Run) -> None:
     async def main() -> None:
         async with AsyncClient(server.address) as client:
             with pytest.raises(CallTimeout):
-                await client.call(echo, Text(text="a"), timeout=0.05)
+                await client.call(echo, Text(text="a"), timeout=0.5)
             assert (await client.call(echo, Text(text="b"))).text == "b"
 
     with serving(script) as server:
@@ -190,10 +190,10 @@ def test_a_peer_that_does_not_read_in_time_gets_the_rest_later(run: Run) -> None
 
     async def main() -> None:
         async with AsyncClient(server.address) as client:
-            begun = asyncio.create_task(client.call(echo, Text(text=LARGE), timeout=0.1))
+            begun = asyncio.create_task(client.call(echo, Text(text=LARGE), timeout=0.6))
             await asyncio.sleep(0)
-            with pytest.raises(CallTimeout, match=r"not written within 0.05 s") as caught:
-                await client.call(echo, Text(text="b"), timeout=0.05)
+            with pytest.raises(CallTimeout, match=r"not written within 0.3 s") as caught:
+                await client.call(echo, Text(text="b"), timeout=0.3)
             assert caught.value.outcome is Outcome.NOT_SENT
             with pytest.raises(CallTimeout) as caught:
                 await begun

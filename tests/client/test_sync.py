@@ -114,7 +114,7 @@ def test_the_leader_that_times_out_hands_over() -> None:
         peer.await_end()
 
     with serving(script) as server, Client(server.address) as client, in_threads(2) as submit:
-        leader = submit(client.call, echo, Text(text="a"), timeout=0.3)
+        leader = submit(client.call, echo, Text(text="a"), timeout=0.5)
         assert first_is_read.wait(PATIENCE)
         follower = submit(client.call, echo, Text(text="b"))
         assert second_is_read.wait(PATIENCE)
@@ -140,7 +140,7 @@ def test_a_follower_that_times_out_leaves_the_leader_alone() -> None:
     with serving(script) as server, Client(server.address) as client, in_threads(2) as submit:
         leader = submit(client.call, echo, Text(text="a"))
         assert first_is_read.wait(PATIENCE)
-        follower = submit(client.call, echo, Text(text="b"), timeout=0.1)
+        follower = submit(client.call, echo, Text(text="b"), timeout=0.5)
         with pytest.raises(CallTimeout) as caught:
             follower.result(PATIENCE)
         assert caught.value.outcome is Outcome.UNKNOWN
@@ -193,7 +193,7 @@ def test_a_frame_cut_short_loses_the_calls_of_other_threads() -> None:
         other = submit(client.call, echo, Text(text="a"))
         assert gate.wait(PATIENCE)
         with pytest.raises(CallTimeout, match="not written"):
-            client.call(echo, Text(text=LARGE), timeout=0.2)
+            client.call(echo, Text(text=LARGE), timeout=0.5)
         with pytest.raises(ConnectionLost, match="a call ended before its whole frame was written") as caught:
             other.result(PATIENCE)
         assert caught.value.outcome is Outcome.UNKNOWN
@@ -230,8 +230,8 @@ def test_a_late_reply_is_discarded() -> None:
         peer.await_end()
 
     with serving(script) as server, Client(server.address) as client:
-        with pytest.raises(CallTimeout, match=r"no reply within 0.05 s") as caught:
-            client.call(echo, Text(text="a"), timeout=0.05)
+        with pytest.raises(CallTimeout, match=r"no reply within 0.5 s") as caught:
+            client.call(echo, Text(text="a"), timeout=0.5)
         assert caught.value.outcome is Outcome.UNKNOWN
         gate.set()
         assert client.call(echo, Text(text="b")).text == "b"
@@ -359,7 +359,7 @@ def test_a_writer_without_room_reads_what_nobody_waits_for() -> None:
 
     with serving(script) as server, Client(server.address) as client:
         with pytest.raises(CallTimeout, match="no reply"):
-            client.call(echo, Text(text="a"), timeout=0.05)
+            client.call(echo, Text(text="a"), timeout=0.5)
         assert client.call(echo, Text(text=LARGE), timeout=PATIENCE / 4).text == LARGE
 
 
@@ -441,7 +441,7 @@ def test_a_call_that_a_draining_server_does_not_answer_in_time() -> None:
 
     over = threading.Event()
     with serving(draining, Peer.echo) as server, Client(server.address) as client, in_threads(1) as submit:
-        first = submit(client.call, echo, Text(text="a"), timeout=0.3)
+        first = submit(client.call, echo, Text(text="a"), timeout=0.5)
         assert drains.wait(PATIENCE)
         assert client.call(echo, Text(text="b")).text == "b"
         with pytest.raises(CallTimeout):

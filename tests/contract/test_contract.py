@@ -129,8 +129,8 @@ def test_params_too_large_for_a_frame(client: Driver) -> None:
 
 
 def test_no_reply_in_time(client: Driver) -> None:
-    with pytest.raises(CallTimeout, match=r"no reply within 0.05 s") as caught:
-        client.call(service.hold, Nothing(), timeout=0.05, call_id="romd-8")
+    with pytest.raises(CallTimeout, match=r"no reply within 0.3 s") as caught:
+        client.call(service.hold, Nothing(), timeout=0.3, call_id="romd-8")
     _assert_error(caught.value, Outcome.UNKNOWN, "contract.hold", "romd-8")
     assert client.call(service.add, Pair(a=1, b=1)) == 2
 

@@ -6,14 +6,13 @@ import selectors
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
-#: Seconds that anything may take on a machine that has other things to do.
-PATIENCE: Final = 30.0
+#: Seconds that anything may take on a machine that has other things to do: a program's next output, or its end.
+PATIENCE: Final = 60.0
 
 #: What a test's own unit or shell may have set, and a child must not take for its own.
 _FOREIGN: Final = (
@@ -42,10 +41,9 @@ class Child:
         self.lines: Final[list[str]] = []
         self._descriptor = stderr.fileno()
         self._rest = b""
-        self._deadline = time.monotonic() + PATIENCE
 
     def wait_for_lines(self, part: str, count: int = 1) -> list[str]:
-        """The first `count` lines with `part` in them; fails if the program ends or the time runs out before."""
+        """The first `count` lines with `part` in them; fails if the program ends, or falls silent, before."""
         while len(found := [line for line in self.lines if part in line]) < count:
             assert self._read_more(), f"no {part!r} in {self.lines}"
         return found[:count]
@@ -66,19 +64,16 @@ class Child:
         """Read to the end; returns the exit status."""
         while self._read_more():
             pass
-        return self.process.wait(self._time_left())
+        return self.process.wait(PATIENCE)
 
     def stop(self) -> int:
         self.signal()
         return self.wait()
 
-    def _time_left(self) -> float:
-        return max(0.0, self._deadline - time.monotonic())
-
     def _read_more(self) -> bool:
         with selectors.DefaultSelector() as selector:
             selector.register(self._descriptor, selectors.EVENT_READ)
-            assert selector.select(self._time_left()), f"silent for too long after {self.lines}"
+            assert selector.select(PATIENCE), f"silent for too long after {self.lines}"
         data = os.read(self._descriptor, 65536)
         *lines, self._rest = (self._rest + data).split(b"\n")
         self.lines.extend(line.decode() for line in lines)

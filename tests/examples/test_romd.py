@@ -63,7 +63,7 @@ def test_superd_away_is_one_line_a_round(tmp_path: Path) -> None:
 
 
 def test_a_superd_that_does_not_answer(tmp_path: Path, listener: socket.socket) -> None:
-    with start_romd(address(tmp_path), "--sku=A-1", NEVER, "--timeout=0.05", "--count=1") as romd:
+    with start_romd(address(tmp_path), "--sku=A-1", NEVER, "--timeout=0.5", "--count=1") as romd:
         assert romd.wait() == 0
     assert re.search(r"superd is away: .*\(outcome: unknown\) \[call [^]]+\]; next try", romd.lines[-1])
 

@@ -15,7 +15,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 INSIDE: Final = Path(__file__).with_name("inside")
 
 #: Seconds for one test: the first one pays for the installation, which builds what has changed since the last.
-TIMEOUT: Final = 300
+TIMEOUT: Final = 600
 
 BEGUN: Final = pytest.StashKey[Moment]()
 

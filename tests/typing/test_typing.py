@@ -73,7 +73,6 @@ def _name(path: Path) -> str:
 
 
 @pytest.mark.parametrize("errors", [mypy_errors, pyright_errors], ids=["mypy", "pyright"])
-@pytest.mark.timeout(300)
 def test_a_checker_refuses_the_marked_lines_and_no_other(errors: Callable[[], set[Place]]) -> None:
     assert errors() == expected_errors()
 
