@@ -39,7 +39,7 @@ DATAGRAMS_PER_TURN: Final = 16
 #: a user who fills his share is refused, and leaves the others theirs.
 USERS_SHARE: Final = 4
 
-#: Seconds for a full receiver to take its reply, at most: the time that a call has by default.
+#: Seconds for a full receiver to take its reply, from when its call came, at most: what a call has by default.
 REPLY_PATIENCE: Final = 25.0
 
 #: Seconds without reading after it failed. The datagrams wait in the kernel.

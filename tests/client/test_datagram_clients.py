@@ -284,6 +284,15 @@ def test_a_cancelled_task_cancels_the_call() -> None:
         assert server.senders[0] == server.senders[1]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Also where a shell has started the tests in the background, and so without SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_keyboard_interrupt_cancels_the_call() -> None:
     with serving(silent) as server, Client(server.address) as client:
 

@@ -140,6 +140,21 @@ def test_the_replies_of_all_users_are_bounded(post: Post, count: int, dropped: i
     run(test)
 
 
+@as_root
+@pytest.mark.parametrize(("size", "dropped"), [(99, 0), (100, 1), (101, 1)])
+def test_the_bytes_of_all_users_are_bounded(post: Post, size: int, dropped: int) -> None:
+    async def test() -> None:
+        replies = post.replies(LIMITS._replace(bytes_of_user=1000, bytes_in_all=100))
+        for uid, frame in enumerate((bytes(size), b"one more")):
+            _, address = post.receiver(str(uid), full=True)
+            os.chown(address, uid, -1)
+            replies.send(Receiver(address, uid, 1), frame, far(), "note")
+        assert post.dropped == [("note", "too many replies wait")] * dropped
+        replies.close()
+
+    run(test)
+
+
 def test_a_receiver_that_is_gone(post: Post) -> None:
     async def test() -> None:
         replies = post.replies()

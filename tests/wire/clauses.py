@@ -64,4 +64,58 @@ TESTS: Final[Mapping[str, Sequence[str]]] = {
         "tests/daemon/test_packet_sessions.py::test_a_result_at_the_size_of_a_packet",
         "tests/daemon/test_packets.py::test_the_largest_frame_is_known",
     ],
+    "18.1": [
+        "tests/daemon/test_datagrams.py::test_a_call_is_answered",
+        "tests/daemon/test_datagrams.py::test_ids_are_of_their_sender",
+    ],
+    "18.2": [
+        "tests/daemon/test_datagrams.py::test_a_sender_without_an_address_gets_no_reply_which_is_logged",
+        "tests/daemon/test_datagrams.py::test_a_relative_path_gets_no_reply",
+        "tests/daemon/test_datagrams.py::test_another_users_socket_gets_no_reply",
+    ],
+    "18.3": [
+        "tests/daemon/test_datagrams.py::test_the_caller_is_who_sent_the_datagram",
+        "tests/daemon/test_datagrams.py::test_what_came_before_credentials_were_asked_for_is_dropped",
+    ],
+    "18.4": [
+        "tests/daemon/test_datagrams.py::test_there_are_no_streams",
+        "tests/daemon/test_datagrams.py::test_descriptors_are_refused_and_closed",
+    ],
+    "18.5": [
+        "tests/daemon/test_datagrams.py::test_what_is_no_message_is_refused_and_the_next_is_served",
+        "tests/daemon/test_datagrams.py::test_the_frame_limit_holds_for_datagrams",
+    ],
+    "18.6": [
+        "tests/client/test_datagram_clients.py::test_a_full_server_within_the_deadline",
+        "tests/daemon/test_datagrams.py::test_a_full_receiver_gets_all_its_replies_once_it_reads",
+        "tests/daemon/test_datagrams.py::test_a_receiver_that_never_reads_costs_itself_its_replies",
+        "tests/client/test_replies.py::test_the_replies_of_a_user_are_bounded",
+        "tests/client/test_replies.py::test_the_replies_of_all_users_are_bounded",
+    ],
+    "18.7": [
+        "tests/daemon/test_datagrams.py::test_a_call_is_cancelled_from_its_own_address_alone",
+        "tests/daemon/test_datagrams.py::test_the_other_notifications_of_the_protocol_have_no_effect",
+    ],
+    "18.8": [
+        "tests/daemon/test_superd_stop.py::test_a_datagram_ends_it_in_order",
+        "tests/daemon/test_superd_stop.py::test_a_call_is_answered_before",
+        "tests/daemon/test_superd_stop.py::test_another_user_is_refused_and_logged",
+        "tests/daemon/test_superd_stop.py::test_what_systemd_started_is_for_systemctl",
+    ],
+    "18.9": [
+        "tests/daemon/test_datagrams.py::test_a_reply_is_not_answered",
+    ],
+    "18.10": [
+        "tests/client/test_datagram_clients.py::test_a_reply_may_come_from_another_socket_and_with_nothing_else",
+        "tests/client/test_datagram_clients.py::test_replies_that_are_not_its_own_are_ignored",
+        "tests/daemon/test_datagrams.py::test_a_sender_that_connected_its_socket_is_answered",
+    ],
+    "18.11": [
+        "tests/daemon/test_datagrams.py::test_the_calls_of_a_user_are_bounded",
+        "tests/daemon/test_datagrams.py::test_a_full_socket_is_not_read_and_its_senders_wait",
+    ],
+    "18.12": [
+        "tests/daemon/test_datagrams.py::test_what_was_sent_before_the_drain_is_answered_and_then_senders_are_told",
+        "tests/daemon/test_datagrams.py::test_what_waits_in_a_socket_of_systemd_stays_for_the_next_process",
+    ],
 }
