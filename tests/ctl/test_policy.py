@@ -74,6 +74,7 @@ def test_show(superctl: Superctl, rules: Path) -> None:
         "  store.numbers  public\n"
         f"  store.wait     admin  {rules}:11\n"
         "  superd.status  public\n"
+        "  superd.stop    admin\n"
     )
     assert f"warning: {rules}:9: allow.0.users.1: there is no user 'no-such-user'" in done.err
 
