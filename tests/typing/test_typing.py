@@ -78,5 +78,5 @@ def test_a_checker_refuses_the_marked_lines_and_no_other(errors: Callable[[], se
 
 
 def test_there_are_cases() -> None:
-    assert len(CASES) == 4
+    assert len(CASES) == 6
     assert len(expected_errors()) > 10
