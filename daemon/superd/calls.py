@@ -14,7 +14,7 @@ from superd.work import Outcome, Work
 from superd_client.wire.envelope import Notification, Request, RequestId
 from superd_client.wire.errors import ErrorCode, ErrorObject
 from superd_client.wire.framing import FrameTooLarge
-from superd_client.wire.limits import STREAM_CREDIT_DEFAULT
+from superd_client.wire.limits import FDS_PER_CONNECTION_MAX, FDS_PER_USER_MAX, STREAM_CREDIT_DEFAULT
 from superd_client.wire.server import ServerConnection
 
 CANCELLED: Final = ErrorObject(ErrorCode.CANCELLED, "the call was cancelled by its caller", {})
@@ -56,6 +56,8 @@ class Calls:
         self._unanswered: dict[RequestId, Work] = {}
         #: Streams and uploads that are not answered.
         self.open_streams = 0
+        #: Descriptors that came with the calls that run.
+        self._descriptors = 0
         #: Set once streams are refused, because the server stops.
         self.refuses_streams = False
         #: Set once the peer is gone: no request is begun, and no answer sent.
@@ -85,11 +87,14 @@ class Calls:
         endpoint = self._dispatcher.endpoints[call.method]
         context = self._dispatcher.call_context(call, endpoint, self._caller)
         work = Work(self, call, endpoint, context, call.meta.get("deadline_usec"))
-        if endpoint.kind is not Kind.CALL:
+        refusal = self._hold(call)
+        if refusal is None and endpoint.kind is not Kind.CALL:
             refusal = self._open(work, call)
             if refusal is not None:
-                self._fail(call, refusal)
-                return
+                self._let_go(call)
+        if refusal is not None:
+            self._fail(call, refusal)
+            return
         self._running.add(work)
         if isinstance(call, Request):
             self._unanswered[call.id] = work
@@ -97,6 +102,28 @@ class Calls:
             self._dispatcher.deadlines.watch(work)
         # Not in the context of the call whose end may have made room for this one.
         work.task = self._loop.create_task(self._dispatcher.carry_out(work), context=self._context.copy())
+
+    def _hold(self, call: Request | Notification) -> ErrorObject | None:
+        """Count the descriptors of a call; why it is refused, if they are too many (protocol §15.9)."""
+        if call.received is None:
+            return None
+        came, of_user = call.meta.get("fds", 0), self._dispatcher.descriptors
+        for used, limit in (
+            (self._descriptors, FDS_PER_CONNECTION_MAX),
+            (of_user[self._caller.uid], FDS_PER_USER_MAX),
+        ):
+            if used + came > limit:
+                data = {"resource": "descriptors", "used": used, "limit": limit}
+                return ErrorObject(ErrorCode.RESOURCE_EXHAUSTED, "too many descriptors are held", data)
+        self._descriptors += came
+        of_user[self._caller.uid] += came
+        return None
+
+    def _let_go(self, call: Request | Notification) -> None:
+        if call.received is not None:
+            came = call.meta.get("fds", 0)
+            self._descriptors -= came
+            self._dispatcher.descriptors[self._caller.uid] -= came
 
     def _fail(self, call: Request | Notification, error: ErrorObject) -> None:
         """Answer a call that is in flight and was not begun."""
@@ -187,6 +214,7 @@ class Calls:
     def ended(self, work: Work, outcome: Outcome | None) -> None:
         """Nothing of it runs any more; answer, unless that was done before."""
         self._running.discard(work)
+        self._let_go(work.call)
         if not work.answered:
             self._settle(work)
             if isinstance(outcome, bytes):

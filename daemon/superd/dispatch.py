@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import Any, Final
@@ -67,6 +68,8 @@ class Dispatcher:
         self._guard = guard or Guard.of_defaults({name: each.access for name, each in endpoints.items()})
         self.screen: Final = self._guard.screen
         self.deadlines: Final = Deadlines()
+        #: Descriptors that came with the calls that run, by the caller's uid.
+        self.descriptors: Final = Counter[int]()
         self._states = states
         self._workers = workers
         self._stats = stats

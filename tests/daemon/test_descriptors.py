@@ -1,15 +1,24 @@
 """Descriptors and blobs through the real daemon's parts, there and back, on real sockets."""
 
+import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from superd.listeners import bind_listener
 from superd.service import Context, Service
-from superd_client import Blob, Client, Fd, Message, Method, Stream, Upload
-from superd_client.wire.limits import BLOB_INLINE_MAX
+from superd_client import Blob, Client, Fd, Message, Method, ResourceExhausted, Stream, Upload
+from superd_client.wire.limits import (
+    BLOB_INLINE_MAX,
+    FDS_PER_CONNECTION_MAX,
+    FDS_PER_FRAME_MAX,
+    FDS_PER_USER_MAX,
+)
+from tests.daemon.raw import PATIENCE
 from tests.daemon.running import running_server
 
 
@@ -91,6 +100,48 @@ def test_there_and_back(client: Client, tmp_path: Path) -> None:
         assert client.call(keep, One(file=fd)) == 5
         assert not fd.closed
     assert count_of(path) == 0
+
+
+class Many(Message):
+    files: tuple[Fd, ...]
+
+
+def test_descriptors_of_calls_that_run_are_bounded() -> None:
+    hold = Method("held.hold", Many, int)
+    service = Service("held")
+    let_go = asyncio.Event()
+
+    @service.method(hold)
+    async def handle_hold(params: Many, context: Context) -> int:
+        await let_go.wait()
+        return len(params.files)
+
+    with running_server(service) as server, Fd(os.open("/dev/null", os.O_RDONLY)) as null:
+
+        def ask(client: Client, count: int) -> int:
+            with contextlib.ExitStack() as stack:
+                return client.call(
+                    hold, Many(files=tuple(stack.enter_context(Fd(null)) for _ in range(count)))
+                )
+
+        with contextlib.ExitStack() as stack, ThreadPoolExecutor(20) as pool:
+            clients = [stack.enter_context(Client(f"unix:{server.path}")) for _ in range(5)]
+            full = [pool.submit(ask, client, FDS_PER_FRAME_MAX) for client in clients[:4] for _ in range(3)]
+            full += [pool.submit(ask, client, FDS_PER_FRAME_MAX - 1) for client in clients[:4]]
+            server.in_flight(16)
+            with pytest.raises(ResourceExhausted) as caught:
+                ask(clients[0], 2)
+            used = FDS_PER_CONNECTION_MAX - 1
+            assert caught.value.data["used"] == used
+            assert (caught.value.data["resource"], caught.value.data["limit"]) == ("descriptors", used + 1)
+            with pytest.raises(ResourceExhausted) as caught:
+                ask(clients[4], 5)
+            assert (caught.value.data["used"], caught.value.data["limit"]) == (4 * used, FDS_PER_USER_MAX)
+            last = [pool.submit(ask, client, 1) for client in clients[:4]]
+            server.in_flight(20)
+            server.loop.call_soon_threadsafe(let_go.set)
+            assert sum(each.result(PATIENCE) for each in [*full, *last]) == FDS_PER_USER_MAX
+            assert ask(clients[0], FDS_PER_FRAME_MAX) == FDS_PER_FRAME_MAX
 
 
 @pytest.mark.parametrize("size", [0, BLOB_INLINE_MAX, BLOB_INLINE_MAX + 1, 1 << 22])

@@ -55,6 +55,12 @@ TIME_USEC_MAX: Final = 2**63 - 1
 #: peer must not use up the receiver's.
 FDS_PER_FRAME_MAX: Final = 64
 
+#: Descriptors that the calls of one connection hold at a time (§15): four full frames.
+FDS_PER_CONNECTION_MAX: Final = 256
+
+#: Descriptors that the calls of one user hold at a time (§15): an eighth of what superd.service may open.
+FDS_PER_USER_MAX: Final = 1024
+
 #: Largest blob that travels inside its message (§16). Above it, base64 in a frame costs more than a memfd does.
 BLOB_INLINE_MAX: Final = 64 * 1024
 
