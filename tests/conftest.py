@@ -1,6 +1,7 @@
 """What holds for every test: the worker that runs it, and the gate that coverage must pass."""
 
 import io
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Final
@@ -53,6 +54,12 @@ class Scheduler(LoadFileScheduling):  # type: ignore[misc] # pytest-xdist ships 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
         return SYSTEM if file.startswith(SYSTEM) else file
+
+
+def pytest_configure() -> None:
+    """Take Ctrl-C for what it is: what a script starts in the background ignores it, and so would our children."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)
