@@ -140,4 +140,4 @@ def test_closing_the_client_cancels_its_stream(client: Driver, kind: type[Driver
 def test_hello(client: Driver) -> None:
     hello = client.hello()
     assert hello.protocol.min <= 1 <= hello.protocol.max
-    assert hello.limits["frame_size"] >= 1024
+    assert hello.limits["frame_size_default"] >= 1024

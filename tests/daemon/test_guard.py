@@ -165,7 +165,7 @@ def test_discover_shows_what_the_caller_may_call() -> None:
             {each["name"] for each in peer.ask(request("rpc.discover"))["result"]["methods"]}
             for peer in (stranger, member, root)
         ]
-    assert seen[0] == {"shop.look", "rpc.discover"}
+    assert seen[0] == {"shop.look", "rpc.discover", "rpc.hello"}
     assert seen[1] == seen[0] | {"shop.buy"}
     assert seen[2] == seen[1] | {"shop.close", "echo.echo"}
 

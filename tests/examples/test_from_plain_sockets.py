@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from typing_extensions import override
 
 from tests.ctl.terminal import Terminal
 from tests.examples.pages import TUTORIALS, Reader, as_pattern, blocks
@@ -21,6 +22,7 @@ PREAMBLE, *PARTS = re.split(
 class Typist(Reader):
     """A reader who has superd end as the page says, by a call or by a kill, and never by Ctrl-C."""
 
+    @override
     def type(self, command: str, output: str) -> None:
         if command == "superctl shell":
             self.type_at_the_prompt(output)
@@ -41,6 +43,7 @@ class Typist(Reader):
                 self.checked += 1
             assert terminal.finish() == 0
 
+    @override
     def stop_superd(self, superd: Child) -> None:
         assert superd.wait() == 0
 
