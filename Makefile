@@ -68,6 +68,14 @@ test: $(READY) ## All tests, in parallel, those under a real systemd too (as roo
 coverage: $(READY) ## As test, and htmlcov/ shows each line
 	@$(BIN)/pytest $(PARALLEL) --cov --cov-report=html --coverage-gate $(PYTEST_FLAGS)
 
+# The server that is judged, and what tests/conformance takes beside it.
+ADDRESS ?= unix:/run/superd/superd.sock
+CONFORMANCE_FLAGS ?=
+
+.PHONY: conformance
+conformance: $(READY) ## Judges the server at ADDRESS=unix:/path by the protocol, clause by clause
+	@$(BIN)/python -m tests.conformance $(CONFORMANCE_FLAGS) '$(ADDRESS)'
+
 .PHONY: fuzz
 fuzz: $(READY) ## A bounded run of the wire's fuzzer
 	@$(BIN)/python -m tests.fuzz

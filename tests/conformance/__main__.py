@@ -7,22 +7,13 @@ import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from tests.conformance import (
-    checks_calls,
-    checks_datagrams,
-    checks_descriptors,
-    checks_streams,
-    checks_vectors,
-)
-from tests.conformance.judging import CHECKS, Check, Failed, NotApplicable, Server, shown
+from tests.conformance.checks import CHECKS
+from tests.conformance.judging import DATAGRAM, PACKET, Check, Failed, NotApplicable, Server, shown
 from tests.conformance.peer import Address, Closed, Peer, Silence, parse
 from tests.conformance.unseen import UNSEEN
 from tests.wire.golden import clauses_of_the_page
-
-#: Modules that register their checks when they are imported.
-MODULES: Final = (checks_vectors, checks_calls, checks_streams, checks_descriptors, checks_datagrams)
 
 
 class Finding(NamedTuple):
@@ -37,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit status 0: nothing failed. 1: something did. 2: there is nobody to judge."""
     options = _parser().parse_args(arguments)
     try:
-        server = _meet(parse(options.address), options.patience, options.pid)
+        server = meet(parse(options.address), options.patience, options.pid)
     except (Closed, Silence):
         sys.stderr.write(f"{options.address}: it does not answer\n")
         return 2
@@ -45,7 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"{options.address}: {error}\n")
         return 2
     findings = list(judge(server, options.clause))
-    sys.stdout.write("".join(f"{line}\n" for line in report(server, findings, everything=options.verbose)))
+    sys.stdout.write(
+        "".join(f"{line}\n" for line in report(server, findings, options.clause, everything=options.verbose))
+    )
     return 1 if any(finding.verdict == "FAIL" for finding in findings) else 0
 
 
@@ -67,24 +60,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _meet(address: Address, patience: float, pid: int | None) -> Server:
+def meet(address: Address, patience: float, pid: int | None) -> Server:
     """Find out whether somebody is there, and what it says of itself."""
     with Peer(address, patience) as peer:
         hello = peer.call("rpc.hello").get("result")
     return Server(address, patience, hello if isinstance(hello, dict) else {}, pid)
 
 
-def judge(server: Server, clauses: list[str]) -> Iterable[Finding]:
-    """Do all checks that concern this type of socket, those that stop the server last."""
-    for check in sorted(CHECKS, key=lambda check: check.stops):
+def judge(server: Server, clauses: list[str], checks: Iterable[Check] = CHECKS) -> Iterable[Finding]:
+    """Do all checks that concern this type of socket and these clauses, those that stop the server last."""
+    for check in sorted(checks, key=lambda check: check.stops):
         if server.address.kind in check.sockets and _wanted(check, clauses):
             yield _try(check, server)
 
 
 def _wanted(check: Check, clauses: list[str]) -> bool:
-    return not clauses or any(
-        clause == wanted or clause.startswith(f"{wanted}.") for clause in check.clauses for wanted in clauses
-    )
+    return not clauses or any(is_one_of(clause, clauses) for clause in check.clauses)
+
+
+def is_one_of(clause: str, wanted: list[str]) -> bool:
+    """Whether it is one of these clauses, or of a section that they name."""
+    return any(clause == one or clause.startswith(f"{one}.") for one in wanted)
+
+
+def concerns(clause: str, kind: str) -> bool:
+    """Sections 17 and 18 are of one type of socket each; a check may show a clause of theirs beside others."""
+    return kind == {"17": PACKET, "18": DATAGRAM}.get(clause.partition(".")[0], kind)
 
 
 def _try(check: Check, server: Server) -> Finding:
@@ -103,15 +104,18 @@ def _try(check: Check, server: Server) -> Finding:
     return Finding(check, "pass", "")
 
 
-def report(server: Server, findings: list[Finding], *, everything: bool) -> Iterable[str]:
+def report(server: Server, findings: list[Finding], wanted: list[str], *, everything: bool) -> Iterable[str]:
     """Line by line: each clause of the page in its order, and the sum."""
     of_clause = defaultdict(list)
     for finding in findings:
         for clause in finding.check.clauses:
-            of_clause[clause].append(finding)
+            if concerns(clause, server.address.kind):
+                of_clause[clause].append(finding)
     verdicts = {"pass": 0, "FAIL": 0, "n/a": 0}
     yield f"{server.address.text}: protocol {server.hello.get('protocol', 'unknown')}"
     for number, _ in clauses_of_the_page():
+        if wanted and not is_one_of(number, wanted):
+            continue
         found = of_clause[number]
         verdict = verdict_of(found)
         verdicts[verdict] += 1

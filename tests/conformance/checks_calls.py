@@ -127,13 +127,25 @@ def calls_in_flight_are_not_answered_after_lost_framing(server: Server) -> None:
         holds(peer.is_closed(), "the end of the connection", "more of it")
 
 
-@check("3.10", sockets=ALL)
+@check("3.8", "3.10", "4.4.1", "4.4.2", "8.2", sockets=ALL)
 def the_connection_goes_on_after_a_text_that_is_no_json_and_calls_in_flight_too(server: Server) -> None:
     """the connection goes on after a text that is no JSON, and calls in flight too"""
     with Peer(server.address, server.patience) as peer:
         slow = peer.request("conformance.sleep", {"usec": SHORT})
         peer.send_body(b"{")
         is_failure(peer.reply(None), None, -32700)
+        is_result(peer.reply(slow), slow, None)
+
+
+@check("4.5.2", "4.5.5", "8.3", sockets=ALL)
+def the_connection_goes_on_after_what_is_no_request(server: Server) -> None:
+    """what is no request is answered with its id, and the connection goes on"""
+    with Peer(server.address, server.patience) as peer:
+        slow = peer.request("conformance.sleep", {"usec": SHORT})
+        peer.send({"id": "k", "method": "conformance.echo", "extra": 1, "meta": {"call_id": "romd-1"}})
+        data = is_failure(peer.reply("k"), "k", -32600)
+        has_faults(data)
+        holds(data["call_id"] != "romd-1", "a call id of the server's own", data)
         is_result(peer.reply(slow), slow, None)
 
 
@@ -158,7 +170,6 @@ def _noted(server: Server, peer: Peer, text: str) -> None:
     end = time.monotonic() + server.patience
     while text not in (notes := peer.call("conformance.noted").get("result", [])):
         holds(time.monotonic() < end, f"{text!r} among the notes", notes)
-        time.sleep(0.01)
 
 
 @check("4.1.4", "8.5", sockets=ALL)
@@ -518,7 +529,7 @@ def a_goaway_from_a_client_has_no_effect(server: Server) -> None:
         same(peer.before_fence(), [])
 
 
-@check("19.3", "19.4", "7.5.3", "7.5.4", sockets=CONNECTED, stops=True)
+@check("19.3", "19.4", "7.5.3", "7.5.4", "8.12", sockets=CONNECTED, stops=True)
 def a_server_that_stops_says_so_ends_what_runs_refuses_streams_and_closes(server: Server) -> None:
     """a server that stops says so, ends what runs, refuses streams, and closes"""
     if server.pid is None:

@@ -1,11 +1,28 @@
 """Dialogues about datagrams."""
 
+import errno
 import socket
 import time
+from typing import Final
 
-from tests.conformance.checks_calls import echo
-from tests.conformance.judging import DATAGRAM, PACKET, Server, check, holds, is_failure, is_result, same
+from tests.conformance.checks_calls import LONG, echo
+from tests.conformance.judging import (
+    DATAGRAM,
+    PACKET,
+    NotApplicable,
+    Server,
+    check,
+    holds,
+    is_failure,
+    is_result,
+    same,
+)
 from tests.conformance.peer import Peer, frame, text_of
+
+#: Datagrams that are sent before their replies are read.
+WINDOW: Final = 50
+
+CALLS_DEFAULT: Final = 1024
 
 
 @check("17.5", sockets=(PACKET,))
@@ -30,7 +47,6 @@ def a_sender_without_an_address_gets_no_reply_and_its_call_is_carried_out(server
         end = time.monotonic() + server.patience
         while text not in (notes := peer.call("conformance.noted").get("result", [])):
             holds(time.monotonic() < end, f"{text!r} among the notes", notes)
-            time.sleep(0.01)
 
 
 @check("18.1", "7.2.1", sockets=(DATAGRAM,))
@@ -68,14 +84,13 @@ def nothing_is_lost_in_silence_a_sender_that_finds_no_room_is_told_and_all_that_
 ) -> None:
     """nothing is lost in silence: a sender that finds no room is told, and all that was taken is answered"""
     with Peer(server.address, max(server.patience, 20)) as peer:
-        ids = []
-        for number in range(2000):
+        seen, sent = [], 2000
+        for number in range(sent):
             message = {"id": number, "method": "conformance.echo", "params": {"value": number}}
             peer.send(message)  # waits where the receiver is full
-            ids.append(number)
-            if number % 4 == 3:
-                peer._stash.append(peer.receive())
-        same(sorted(peer.receive()["id"] for _ in ids), ids)
+            if number % WINDOW == WINDOW - 1:
+                seen += [peer.receive()["id"] for _ in range(WINDOW)]
+        same(sorted(seen), list(range(sent)))
 
 
 @check("18.9", sockets=(DATAGRAM,))
@@ -85,3 +100,33 @@ def a_reply_is_never_answered(server: Server) -> None:
         peer.send({"id": 1, "result": 1})
         peer.send({"id": None, "error": {"code": -32700, "message": "m"}})
         same(peer.before_fence(), [])
+
+
+@check("18.11", "8.9", sockets=(DATAGRAM,))
+def the_calls_in_flight_of_one_user_are_bounded(server: Server) -> None:
+    """the calls in flight of one user are bounded"""
+    limit = server.limit("calls_in_flight_default", CALLS_DEFAULT)
+    with Peer(server.address, server.patience) as peer:
+        slow = [peer.request("conformance.sleep", {"usec": LONG}) for _ in range(limit)]
+        over = peer.request("conformance.sleep", {"usec": LONG})
+        data = is_failure(peer.receive(), over, -32002)
+        same((data.get("resource"), data.get("limit")), ("calls", limit))
+        for request_id in slow:
+            peer.cancel(request_id)
+            is_failure(peer.receive(), request_id, -32004)
+        echo(peer)
+
+
+@check("18.8", "18.12", sockets=(DATAGRAM,), stops=True)
+def superd_stop_ends_a_server_in_order(server: Server) -> None:
+    """superd.stop ends a server, which answers what had been sent before"""
+    if server.pid is None:
+        raise NotApplicable("the server is stopped only if --pid names it")
+    with Peer(server.address, server.patience) as peer:
+        slow = peer.request("conformance.sleep", {"usec": 300_000})
+        echo(peer)
+        peer.notify("superd.stop", {})
+        is_result(peer.receive(), slow, None)
+        end = time.monotonic() + server.patience
+        while peer.socket.connect_ex(server.address.path) not in (errno.ECONNREFUSED, errno.ENOENT):
+            holds(time.monotonic() < end, "a socket that is gone", "one that is there")

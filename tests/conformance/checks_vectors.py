@@ -11,6 +11,7 @@ from typing import Any, Final
 from tests.conformance.judging import (
     ALL,
     CHECKS,
+    DATAGRAM,
     PACKET,
     STREAM,
     Check,
@@ -27,6 +28,9 @@ from tests.wire.golden import Vector, load
 
 #: The default of §2, where the server does not say another limit.
 FRAME_SIZE_DEFAULT: Final = 16 * 1024 * 1024
+
+#: Vectors of replies that are sent to the server.
+REPLIES: Final = ("a result sent to the server", "a failure sent to the server")
 
 Judge = Callable[[Server, Vector], None]
 
@@ -58,6 +62,8 @@ def judge_message(server: Server, vector: Vector) -> None:
     count = vector.case.get("fds", 0)
     if count and server.address.kind not in (STREAM, PACKET):
         raise NotApplicable("descriptors do not travel with datagrams")
+    if vector.name in REPLIES and server.address.kind == DATAGRAM:
+        raise NotApplicable("a datagram that is a reply is not answered (18.9)")
     body = vector.data(vector.case["body"])
     with Peer(server.address, server.patience) as peer, null_descriptors(count) as fds:
         try:

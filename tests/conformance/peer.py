@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import socket
+import struct
 import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -82,15 +83,13 @@ class Peer:
             raise
 
     def _connect(self) -> None:
-        """A full backlog is EAGAIN at once where there is a timeout."""
-        end = time.monotonic() + self.patience
-        while True:
-            try:
-                return self.socket.connect(self.address.path)
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.01)
+        """Wait where the backlog is full: a socket that never blocks, or has a timeout, gets EAGAIN at once."""
+        whole = int(self.patience)
+        wait = struct.pack("ll", whole, int((self.patience - whole) * 1e6))
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
+        self.socket.setblocking(True)
+        self.socket.connect(self.address.path)
+        self.socket.settimeout(self.patience)
 
     def __enter__(self) -> Self:
         return self

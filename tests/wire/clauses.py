@@ -118,4 +118,5 @@ TESTS: Final[Mapping[str, Sequence[str]]] = {
         "tests/daemon/test_datagrams.py::test_what_was_sent_before_the_drain_is_answered_and_then_senders_are_told",
         "tests/daemon/test_datagrams.py::test_what_waits_in_a_socket_of_systemd_stays_for_the_next_process",
     ],
+    "19.2": ["tests/client/test_flows.py::test_hello_ignores_what_it_does_not_know"],
 }

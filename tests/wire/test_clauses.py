@@ -7,28 +7,14 @@ from typing import Final
 
 import pytest
 
+from tests.conformance.checks import CHECKS
+from tests.conformance.unseen import UNSEEN
 from tests.wire.clauses import TESTS
 from tests.wire.golden import FILES, PAGE, clauses_of_the_page, load
 
 REPOSITORY: Final = Path(__file__).parents[2]
 CLAUSES: Final = tuple(clauses_of_the_page())
 NUMBERS: Final = frozenset(clause.number for clause in CLAUSES)
-
-#: What is specified and not built yet. Remove each with what shows it.
-UNSHOWN: Final = frozenset(
-    [
-        "13.2",
-        "13.3",
-        "13.7",
-        "14.12",
-        "14.13",
-        "14.14",
-        "15.8",
-        "15.9",
-        "19.1",
-        "19.2",
-    ]
-)
 
 
 def shown_by_vectors() -> set[str]:
@@ -51,12 +37,22 @@ def test_every_rule_of_a_list_has_a_clause() -> None:
     assert not [rule for rule in rules if not rule.startswith("* **")]
 
 
+def shown_by_checks() -> set[str]:
+    """What tests/conformance asks our own daemon, on each type of socket."""
+    return {clause for check in CHECKS for clause in check.clauses}
+
+
 def test_every_clause_has_a_vector_or_a_test() -> None:
-    assert NUMBERS - shown_by_vectors() - set(TESTS) == UNSHOWN
+    assert NUMBERS - shown_by_vectors() - set(TESTS) - shown_by_checks() == set()
 
 
 def test_nothing_shows_a_clause_that_there_is_not() -> None:
-    assert shown_by_vectors() | set(TESTS) <= NUMBERS
+    assert shown_by_vectors() | set(TESTS) | shown_by_checks() | set(UNSEEN) <= NUMBERS
+
+
+def test_what_no_check_asks_has_a_reason() -> None:
+    assert NUMBERS - shown_by_checks() == set(UNSEEN) - shown_by_checks()
+    assert all(UNSEEN.values())
 
 
 @pytest.mark.parametrize("node", sorted({node for nodes in TESTS.values() for node in nodes}))
