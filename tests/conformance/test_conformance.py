@@ -24,18 +24,6 @@ SERVICE: Final = "--service=tests.conformance.service:conformance"
 PREFIXES: Final = {"stream": "unix", "seqpacket": "unix-seqpacket", "datagram": "unix-dgram"}
 PATIENCE: Final = 5.0
 
-#: What is being built. Each fails until it is there, and then has to go from here.
-WAITING: Final = frozenset(
-    {
-        "hello, at any time and again",
-        "descriptors there and back, in the order of their indexes",
-        "many calls with descriptors, one behind the other without waiting",
-        "a descriptor that leads to the server itself",
-        "the descriptors that the calls of a connection hold are bounded",
-        "blobs inline and in a memfd, at any size, there and back",
-    }
-)
-
 
 def address(folder: Path, kind: str) -> str:
     return f"{PREFIXES[kind]}:{folder / kind}"
@@ -83,8 +71,7 @@ def groups(*, stops: bool) -> Iterator[object]:
         together = list(checks)
         for kind in ALL:
             if any(kind in check.sockets for check in together):
-                marks = [pytest.mark.xfail(reason="being built")] if name in WAITING else []
-                yield pytest.param(kind, together, id=f"{kind}: {name}", marks=marks)
+                yield pytest.param(kind, together, id=f"{kind}: {name}")
 
 
 def failures(where: str, checks: list[Check], pid: int | None = None) -> list[str]:
