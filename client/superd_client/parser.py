@@ -20,6 +20,7 @@ from superd_client.wire.envelope import (
     NO_META,
     STRICT,
     IdField,
+    MessageRefused,
     MetaFields,
     Notification,
     Request,
@@ -27,15 +28,15 @@ from superd_client.wire.envelope import (
     list_faults,
     parse_call,
 )
-from superd_client.wire.errors import ErrorCode, ErrorObject
+from superd_client.wire.errors import ErrorCode, ErrorObject, InternalFault
 from superd_client.wire.limits import FAULTS_EXAMINED_MAX, METHOD_NAME_MAX, NEAREST_LISTED_MAX
 
 
 class CallParser:
     """Turns bodies into calls whose params are models.
 
-    Where the method is unknown or its params do not fit, `params` is the ErrorObject to answer with: whether this
-    caller may hear it is judged later.
+    Where the method is unknown, its params do not fit, or a validator of the model raises what it should not, `params`
+    is the ErrorObject to answer with: whether this caller may hear it is judged later.
     """
 
     def __init__(self, methods: Iterable[Method[Any, Any]]) -> None:
@@ -54,10 +55,12 @@ class CallParser:
         try:
             fields = self._reader.read(body)
             params = fields["params"]
-        except KeyError:
-            return self._explain(body)
         except ValidationError as error:
             return self._explain(body, error)
+        except MessageRefused:
+            raise
+        except Exception:  # noqa: BLE001 - no params; or a model's validator, which may raise anything
+            return self._explain(body)
         meta = fields.get("meta", NO_META)
         if meta.get("fds"):
             check_fds(meta["fds"], (), fields.get("id"))
@@ -78,6 +81,9 @@ class CallParser:
         except ValidationError as error:
             received.close()
             return call._replace(params=_invalid_params(error), received=None)
+        except Exception as error:  # noqa: BLE001 - a model's validator may raise anything
+            received.close()
+            return call._replace(params=InternalFault.of(error), received=None)
         except BaseException:
             received.close()
             raise
@@ -98,6 +104,8 @@ class CallParser:
             return call._replace(params=method.read_params(to_json(call.params, inf_nan_mode="strings")))
         except ValidationError as fault:
             return call._replace(params=_invalid_params(fault))
+        except Exception as fault:  # noqa: BLE001 - a model's validator may raise anything
+            return call._replace(params=InternalFault.of(fault))
 
     def _not_found(self, name: str) -> ErrorObject:
         return method_not_found(_nearest(name[:METHOD_NAME_MAX], self._methods))

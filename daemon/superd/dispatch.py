@@ -22,7 +22,7 @@ from superd.work import LATE, CallEnded, Outcome, Sink, Work
 from superd_client.deadline import current_deadline
 from superd_client.errors import ApplicationError
 from superd_client.wire.envelope import Notification, Request
-from superd_client.wire.errors import ErrorCode, ErrorObject
+from superd_client.wire.errors import ErrorCode, ErrorObject, InternalFault
 
 #: Characters of a declared error's message that are sent: it is a sentence for people.
 MESSAGE_MAX: Final = 512
@@ -182,8 +182,11 @@ class Dispatcher:
     ) -> ErrorObject:
         """Count and log a call that has no result; return the error as the caller is to see it.
 
-        `started` is in nanoseconds of CLOCK_MONOTONIC; of `cause` the journal gets the traceback, the caller nothing.
+        `started` is in nanoseconds of CLOCK_MONOTONIC; of `cause`, or that of an InternalFault, the journal gets the
+        traceback, the caller nothing.
         """
+        if isinstance(error, InternalFault):
+            cause = cause or error.cause
         fields = _fields(call, caller, call_id, started)
         fields |= {"code": int(error.code), "reason": error.message}
         self._stats.notifications_failed += isinstance(call, Notification)

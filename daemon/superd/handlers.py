@@ -10,6 +10,8 @@ from superd_client.contract import Method
 from superd_client.descriptors import Outgoing
 from superd_client.streams import ItemCodec, Stream, Upload
 from superd_client.wire.control import ItemHead
+from superd_client.wire.envelope import ItemRefused, MessageRefused
+from superd_client.wire.errors import InternalFault
 
 
 class Kind(Enum):
@@ -38,7 +40,15 @@ class Endpoint(NamedTuple):
     @property
     def decode_item(self) -> Callable[[bytes, Sequence[int], ItemHead], Any]:
         """Reads the message of an item; raises MessageRefused."""
-        return self._items.decode
+        return self._decode_item
+
+    def _decode_item(self, body: bytes, fds: Sequence[int], head: ItemHead) -> Any:
+        try:
+            return self._items.decode(body, fds, head)
+        except MessageRefused:
+            raise
+        except Exception as error:  # noqa: BLE001 - a model's validator may raise anything
+            raise ItemRefused(InternalFault.of(error)) from None
 
     @property
     def _items(self) -> ItemCodec[Any]:

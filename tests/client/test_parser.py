@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from pydantic import field_validator
 
 from superd_client.contract import Message, Method
 from superd_client.parser import CallParser
 from superd_client.wire.envelope import MessageRefused, Notification, Request
-from superd_client.wire.errors import ErrorObject
+from superd_client.wire.errors import ErrorCode, ErrorObject, InternalFault
 
 
 class Colour(enum.Enum):
@@ -149,3 +150,25 @@ def test_what_is_no_call(parse: CallParser, text: bytes, code: int, request_id: 
     with pytest.raises(MessageRefused) as caught:
         parse(text)
     assert (caught.value.error.code, caught.value.id) == (code, request_id)
+
+
+class Odd(Message):
+    """Params whose validator raises what it should not."""
+
+    text: str
+
+    @field_validator("text")
+    @classmethod
+    def check(cls, text: str) -> str:
+        raise KeyError(text)
+
+
+@pytest.mark.parametrize("more", ["", ',"meta":{}'])
+def test_a_validator_that_raises_anything_is_a_fault_of_that_call_alone(more: str) -> None:
+    body = f'{{"jsonrpc":"2.0","id":1,"method":"a.odd","params":{{"text":"x"}}{more}}}'.encode()
+    call = CallParser([Method("a.odd", Odd, str)])(body)
+    assert isinstance(call, Request)
+    assert isinstance(call.params, InternalFault)
+    assert isinstance(call.params.cause, KeyError)
+    told = call.params.with_data(call_id="c")
+    assert told == ErrorObject(ErrorCode.INTERNAL_ERROR, "internal error", {"call_id": "c"})

@@ -38,6 +38,19 @@ class ErrorObject(NamedTuple):
         return self._replace(data={**self.data, **more})
 
 
+class InternalFault(ErrorObject):
+    """A fault of this side's own code. The peer hears nothing of its `cause`, which is for the log."""
+
+    cause: BaseException | None = None
+
+    @classmethod
+    def of(cls, cause: BaseException) -> "InternalFault":
+        """What to answer where `cause` was raised by what should not raise it."""
+        fault = cls(ErrorCode.INTERNAL_ERROR, "internal error", {})
+        fault.cause = cause
+        return fault
+
+
 class ProtocolError(Exception):
     """A rule of the protocol was broken."""
 
