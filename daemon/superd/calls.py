@@ -10,12 +10,14 @@ from superd.flows import Gap, ItemSink, LoopItems, ThreadItems
 from superd.handlers import Kind
 from superd.outbox import Outbox, refused_descriptors
 from superd.peer import Caller
-from superd.work import Outcome, Work
+from superd.work import Deadline, Outcome, Work
 from superd_client.wire.envelope import Notification, Request, RequestId
 from superd_client.wire.errors import ErrorCode, ErrorObject
 from superd_client.wire.framing import FrameTooLarge
 from superd_client.wire.limits import FDS_PER_CONNECTION_MAX, FDS_PER_USER_MAX, STREAM_CREDIT_DEFAULT
 from superd_client.wire.server import ServerConnection
+
+_CALL: Final = Kind.CALL
 
 CANCELLED: Final = ErrorObject(ErrorCode.CANCELLED, "the call was cancelled by its caller", {})
 STOPPED: Final = ErrorObject(ErrorCode.CANCELLED, "the call was cancelled because the server stops", {})
@@ -54,6 +56,8 @@ class Calls:
         self._context = contextvars.copy_context()
         self._running: set[Work] = set()
         self._unanswered: dict[RequestId, Work] = {}
+        #: What was begun and has a deadline that nobody watches yet.
+        self._to_watch: list[Work] = []
         #: Streams and uploads that are not answered.
         self.open_streams = 0
         #: Descriptors that came with the calls that run.
@@ -63,10 +67,9 @@ class Calls:
         #: Set once the peer is gone: no request is begun, and no answer sent.
         self.peer_is_gone = False
 
-    @property
-    def work(self) -> int:
-        """How much runs beside open streams (protocol §14.13)."""
-        return len(self._running) - self.open_streams
+    def is_full(self, limit: int) -> bool:
+        """Whether as much as `limit` runs beside open streams (protocol §14.13)."""
+        return len(self._running) - self.open_streams >= limit
 
     @property
     def all_ended(self) -> bool:
@@ -85,10 +88,11 @@ class Calls:
             self._fail(call, call.params)
             return
         endpoint = self._dispatcher.endpoints[call.method]
+        due = call.meta.get("deadline_usec")
         context = self._dispatcher.call_context(call, endpoint, self._caller)
-        work = Work(self, call, endpoint, context, call.meta.get("deadline_usec"))
+        work = Work(self, call, endpoint, context, due)
         refusal = self._hold(call)
-        if refusal is None and endpoint.kind is not Kind.CALL:
+        if refusal is None and endpoint.kind is not _CALL:
             refusal = self._open(work, call)
             if refusal is not None:
                 self._let_go(call)
@@ -98,10 +102,25 @@ class Calls:
         self._running.add(work)
         if isinstance(call, Request):
             self._unanswered[call.id] = work
-        if work.due_usec is not None:
-            self._dispatcher.deadlines.watch(work)
+        if due is not None:
+            self._to_watch.append(work)
         # Not in the context of the call whose end may have made room for this one.
         work.task = self._loop.create_task(self._dispatcher.carry_out(work), context=self._context.copy())
+
+    def watch_begun(self) -> None:
+        """Watch the deadlines of what was begun; to be called after some `begin`.
+
+        Each has its first step first: most calls are over then, and need no watching.
+        """
+        if self._to_watch:
+            self._loop.call_soon(self._watch, self._to_watch)
+            self._to_watch = []
+
+    def _watch(self, works: list[Work]) -> None:
+        for work in works:
+            if not work.answered and work.due_usec is not None:
+                work.deadline = Deadline(work, work.due_usec)
+                self._dispatcher.deadlines.watch(work.deadline)
 
     def _hold(self, call: Request | Notification) -> ErrorObject | None:
         """Count the descriptors of a call; why it is refused, if they are too many (protocol §15.9)."""

@@ -28,7 +28,7 @@ from superd_client.wire.server import (
     ServerEvent,
     StreamBroken,
 )
-from superd_client.wire.states import RECEIVING, State
+from superd_client.wire.states import RECEIVING, REPLYING, State
 
 #: Messages of one peer handled before the loop gets a turn: one read may bring 2,000 that are refused, and to say
 #: why takes its time.
@@ -78,6 +78,8 @@ class Session:
         self._draining = False
         #: Set once we made the peer's writes fail: the end of file is ours.
         self._refused_more = False
+        #: Set once a further step of the end may be due whenever a call ends.
+        self._is_ending = False
         #: Set once the socket is closed, and once everything is over.
         self._lost = False
         self._is_over = False
@@ -116,7 +118,7 @@ class Session:
 
     def connection_lost(self, error: OSError | None) -> None:  # noqa: ARG002 - why does not matter: nobody waits
         """Cancel the requests that run. Notifications that came go on, those that wait for their turn too."""
-        self._lost = True
+        self._lost = self._is_ending = True
         self._calls.abandon()
         self._pump()
 
@@ -133,6 +135,7 @@ class Session:
             self._framing_lost(broken.error)
         finally:
             self._pumping = self._outbox.is_held = False
+        self._calls.watch_begun()
         self._outbox.flush()
         close_all(self._connection.take_surplus())
         self._conclude()
@@ -157,7 +160,7 @@ class Session:
         self._pump()
 
     def _is_full(self) -> bool:
-        return self._calls.work >= self._limits.calls_in_flight or self._outbox.is_full
+        return self._calls.is_full(self._limits.calls_in_flight) or self._outbox.is_full
 
     def _resume(self) -> None:
         if self._paused:
@@ -171,6 +174,7 @@ class Session:
         elif isinstance(event, Refused):
             self._refuse(event)
         elif isinstance(event, PeerClosed):
+            self._is_ending = True
             self._calls.cut_streams()  # what runs goes on; the transport tells if the peer is gone altogether
         else:
             self._steer(event)
@@ -226,7 +230,7 @@ class Session:
             return
         if self._paused and not self._pump_scheduled:
             self._pump()
-        else:
+        elif self._is_ending:
             self._conclude()
 
     def _conclude(self) -> None:
@@ -254,8 +258,8 @@ class Session:
         From the moment when no stream is open the peer's writes fail with EPIPE, so it knows of each call whether it
         was sent. While one is open, its credit and its items are still taken, and no other is begun.
         """
-        self._draining = self._calls.refuses_streams = True
-        if not self._lost:
+        self._draining = self._is_ending = self._calls.refuses_streams = True
+        if self._connection.state in REPLYING:
             self._outbox.add(self._connection.send_goaway(), more_follows=False)
             self._outbox.flush()
         self._conclude()

@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from superd.context import Context
 from superd.deadlines import Timed
-from superd.handlers import Endpoint, Kind
+from superd.handlers import Endpoint
 from superd_client.descriptors import Outgoing
 from superd_client.wire.envelope import Notification, Request
 from superd_client.wire.errors import ErrorCode, ErrorObject
@@ -72,7 +72,27 @@ class Owner(Protocol):
 LATE = ErrorObject(ErrorCode.DEADLINE_EXCEEDED, "the deadline of the call has passed", {})
 
 
-class Work(Timed):
+class Deadline(Timed):
+    """Stops a work when its time is over. It does not keep alive what was answered."""
+
+    __slots__ = ("_work",)
+
+    def __init__(self, work: "Work", due: int) -> None:
+        self.due_usec = due
+        self.watched = False
+        self._work: Work | None = work
+
+    def cancel(self) -> None:
+        """The work is answered."""
+        self.due_usec = self._work = None
+
+    @override
+    def expire(self) -> None:
+        if self._work is not None:
+            self._work.owner.stop(self._work, LATE)
+
+
+class Work:
     """A call that runs. It is *answered* once: with its outcome, or before that, when it is cancelled."""
 
     __slots__ = (
@@ -80,6 +100,8 @@ class Work(Timed):
         "call",
         "carried",
         "context",
+        "deadline",
+        "due_usec",
         "endpoint",
         "owner",
         "sink",
@@ -102,12 +124,14 @@ class Work(Timed):
         self.endpoint = endpoint
         self.context = context
         self.due_usec = due
-        self.watched = False
+        #: What watches for that time, where somebody does.
+        self.deadline: Deadline | None = None
         self.answered = False
         #: The descriptors that its result takes along.
         self.carried: Outgoing | None = None
         #: When it began, in nanoseconds of CLOCK_MONOTONIC; 0 before.
         self.started = 0
+        #: The ends of the items, where there are any.
         self.sink: Sink | None = None
         self.source: Source | None = None
         self.task: asyncio.Task[None] | None = None
@@ -115,17 +139,13 @@ class Work(Timed):
     @property
     def is_stream(self) -> bool:
         """Whether items belong to it, in whichever direction."""
-        return self.endpoint.kind is not Kind.CALL
-
-    @override
-    def expire(self) -> None:
-        """The deadline has come."""
-        self.owner.stop(self, LATE)
+        return self.sink is not None or self.source is not None
 
     def settle(self) -> None:
         """It is answered: its deadline, its credit and its items mean nothing any more."""
         self.answered = True
-        self.due_usec = None
+        if self.deadline is not None:
+            self.deadline.cancel()
         if self.sink is not None:
             self.sink.close()
         if self.source is not None:

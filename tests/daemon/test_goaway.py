@@ -176,3 +176,23 @@ def test_an_end_inside_a_frame_while_a_stream_is_open_is_lost_framing() -> None:
         assert client.receive() is None
         assert draining.result(PATIENCE) is True
         assert server.logs.about(event="framing lost, connection closed")
+
+
+def test_a_drain_at_the_moment_when_framing_is_lost(loop_factory: LoopFactory) -> None:
+    """The connection is broken and not yet gone: nothing more is said on it."""
+
+    async def drain_then(server: Running) -> bool:
+        async with asyncio.timeout(PATIENCE):
+            while not server.logs.about(event="framing lost, connection closed"):  # noqa: ASYNC110 - to the turn
+                await asyncio.sleep(0)
+        return await server.drain(PATIENCE)
+
+    with running_server(loop=loop_factory) as server, server.client() as client, server.client() as other:
+        assert client.ask(echo())["id"] == other.ask(echo())["id"] == 1
+        draining = asyncio.run_coroutine_threadsafe(drain_then(server), server.loop)
+        client.send_raw(bytes(4))
+        assert client.receive()["error"]["code"] == -32700
+        assert client.receive() is None
+        assert other.receive() == GOAWAY
+        assert other.receive() is None
+        assert draining.result(PATIENCE) is True

@@ -164,7 +164,9 @@ def test_the_largest_credit_is_a_stream_without_bounds() -> None:
 
 def test_a_thousand_streams_side_by_side(loop_factory: LoopFactory) -> None:
     flow = Flow()
-    with serving(flow, loop=loop_factory) as (server, client):
+    # This client reads and writes in turn: with less room it would wait for the server, and the server for it.
+    limits = LIMITS._replace(write_buffer=1 << 20)
+    with serving(flow, loop=loop_factory, limits=limits) as (server, client):
         client.send(*(start(request_id=n, params={"count": 3}, credit=1) for n in range(1, 1001)))
         seen = dict.fromkeys(range(1, 1001), 0)
         for _ in range(3000):
