@@ -454,9 +454,9 @@ def test_what_runs_too_long_is_cancelled(loop_factory: LoopFactory) -> None:
     gate = Gate()
     with serving(service_of(gate), loop=loop_factory) as running, client(running) as peer:
         begun = time.monotonic()
-        reply = peer.ask(request("probe.run", meta={"deadline_usec": in_microseconds(0.05)}))
+        reply = peer.ask(request("probe.run", meta={"deadline_usec": in_microseconds(0.3)}))
         assert reply["error"]["code"] == -32003
-        assert 0.045 < time.monotonic() - begun < 1
+        assert time.monotonic() - begun > 0.29
         running.in_flight(0)
         assert gate.cancelled == 1
 
