@@ -21,7 +21,7 @@ from superd_client.arguments import (
     check_frame_limit,
     check_timeout,
 )
-from superd_client.contract import Method, P, R
+from superd_client.contract import Method, P, R, UntypedMethod
 from superd_client.flows import Bound, plan_stream, plan_upload
 from superd_client.link import state_name
 from superd_client.streams import I, Stream, Upload
@@ -88,7 +88,7 @@ class AsyncClient:
     @overload
     async def call(
         self,
-        method: str,
+        method: UntypedMethod | str,
         params: Mapping[str, Any] | None = None,
         *,
         timeout: float | None = None,
@@ -97,7 +97,7 @@ class AsyncClient:
 
     async def call(
         self,
-        method: Method[Any, Any] | str,
+        method: Method[Any, Any] | UntypedMethod | str,
         params: Any = None,
         *,
         timeout: float | None = None,
@@ -125,7 +125,7 @@ class AsyncClient:
     @overload
     async def notify(
         self,
-        method: str,
+        method: UntypedMethod | str,
         params: Mapping[str, Any] | None = None,
         *,
         timeout: float | None = None,
@@ -134,7 +134,7 @@ class AsyncClient:
 
     async def notify(
         self,
-        method: Method[Any, Any] | str,
+        method: Method[Any, Any] | UntypedMethod | str,
         params: Any = None,
         *,
         timeout: float | None = None,
@@ -170,7 +170,7 @@ class AsyncClient:
     @overload
     def stream(
         self,
-        method: str,
+        method: UntypedMethod | str,
         params: Mapping[str, Any] | None = None,
         *,
         timeout: float | None = None,
@@ -181,7 +181,7 @@ class AsyncClient:
 
     def stream(
         self,
-        method: Stream[Any, Any] | str,
+        method: Stream[Any, Any] | UntypedMethod | str,
         params: Any = None,
         *,
         timeout: float | None = None,
@@ -218,7 +218,7 @@ class AsyncClient:
     @overload
     def open_upload(
         self,
-        method: str,
+        method: UntypedMethod | str,
         params: Mapping[str, Any] | None = None,
         *,
         timeout: float | None = None,
@@ -228,7 +228,7 @@ class AsyncClient:
 
     def open_upload(
         self,
-        method: Upload[Any, Any, Any] | str,
+        method: Upload[Any, Any, Any] | UntypedMethod | str,
         params: Any = None,
         *,
         timeout: float | None = None,
@@ -265,7 +265,7 @@ class AsyncClient:
     @overload
     async def upload(
         self,
-        method: str,
+        method: UntypedMethod | str,
         params: Mapping[str, Any] | None,
         items: Iterable[Any] | AsyncIterable[Any],
         *,
@@ -276,7 +276,7 @@ class AsyncClient:
 
     async def upload(
         self,
-        method: Upload[Any, Any, Any] | str,
+        method: Upload[Any, Any, Any] | UntypedMethod | str,
         params: Any,
         items: Iterable[Any] | AsyncIterable[Any],
         *,

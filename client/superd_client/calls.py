@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any, Final
 
 from superd_client.address import Address
-from superd_client.contract import Method, UntypedMethod
+from superd_client.contract import Method, UntypedMethod, as_method
 from superd_client.deadline import current_deadline
 from superd_client.descriptors import Outgoing, close_all, close_held
 from superd_client.errors import (
@@ -72,7 +72,7 @@ class Call(ABC):
 
     def __init__(
         self,
-        method: Method[Any, Any] | str,
+        method: Method[Any, Any] | UntypedMethod | str,
         call_id: str,
         timeout: float,
         *,
@@ -87,7 +87,7 @@ class Call(ABC):
         if flow is None and isinstance(method, _FLOWING):
             message = f"{method!r} is not called: stream or upload is for it"
             raise TypeError(message)
-        self.method: Final = UntypedMethod(method) if isinstance(method, str) else method
+        self.method: Final = as_method(method)
         self.call_id: Final = call_id
         self.timeout = timeout
         self.flow: Final = flow

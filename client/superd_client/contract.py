@@ -7,7 +7,7 @@ call it can import one module.
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Generic, Literal, NotRequired, TypeVar
+from typing import Any, Final, Generic, Literal, NotRequired, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, with_config
 from pydantic_core import from_json, to_json
@@ -178,7 +178,7 @@ class Method(Generic[P, R]):
     def _decode_with(self, body: bytes, fds: Sequence[int]) -> Reply:
         reply = _only_reply(parse_reply(body))
         received = Received(fds)
-        declared = parse_json(body).get("meta", {}).get("fds", 0)
+        declared = _declared_fds(body)
         try:
             if isinstance(reply, Failure):
                 received.close()
@@ -221,18 +221,33 @@ class Method(Generic[P, R]):
             return None
 
 
-class UntypedMethod:
-    """A method of which only the name is known: params and result are JSON data."""
+#: What becomes of a value of which nothing is known, and of the descriptors that came along: it owns them.
+Keep: TypeAlias = Callable[[Any, Sequence[int]], Any]
 
-    __slots__ = ("name",)
+
+def keep_value(value: Any, fds: Sequence[int]) -> Any:
+    """The value alone. Closes the descriptors: nothing says what they are."""
+    close_all(fds)
+    return value
+
+
+class UntypedMethod:
+    """A method of which only the name is known: params and result are JSON data.
+
+    `keep` makes what the caller gets of a result, or of an item of a stream, and of the descriptors that came along,
+    which it owns; by default they are closed.
+    """
+
+    __slots__ = ("keep", "name")
 
     #: An untyped method declares nothing.
     errors: Final[Mapping[str, type[BaseModel]]] = {}
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, keep: Keep = keep_value) -> None:
         """Take any name that is Unicode, else raise ValueError: whether it exists is for the server to say."""
         name.encode()
         self.name: Final = name
+        self.keep: Final = keep
 
     def write_params(self, params: object) -> tuple[bytes, Outgoing | None]:
         """Write params as JSON; an Fd in them travels along. Raises as `encode_params` does."""
@@ -249,17 +264,22 @@ class UntypedMethod:
         )
 
     def decode_reply(self, body: bytes, fds: Sequence[int] = ()) -> Reply:
-        """Read a reply; raises MessageRefused if it is not a legal one.
-
-        Closes the descriptors that came along: nothing says what they are.
-        """
+        """Read a reply; raises MessageRefused if it is not a legal one, and the descriptors are the caller's then."""
         reply = _only_reply(parse_reply(body))
+        declared = _declared_fds(body) if fds or b'"fds"' in body else 0
+        if isinstance(reply, Result) and declared == len(fds):
+            return Result(reply.id, self.keep(reply.value, fds))
         close_all(fds)
-        return reply
+        return Mismatch(reply.id, fd_count_faults(declared, len(fds))) if isinstance(reply, Result) else reply
 
     def decode_error(self, error: ErrorObject) -> BaseModel | None:  # noqa: ARG002 - the same shape as Method's
         """Know no model of any error."""
         return None
+
+
+def as_method(method: "Method[P, R] | UntypedMethod | str") -> "Method[P, R] | UntypedMethod":
+    """What a client was given as a method, of which it may know the name alone; raises ValueError as UntypedMethod does."""
+    return UntypedMethod(method) if isinstance(method, str) else method
 
 
 def write_with(encode: Callable[[Outgoing], bytes]) -> tuple[bytes, Outgoing | None]:
@@ -344,6 +364,12 @@ def _reply_fields(result: object) -> Any:
         "meta": NotRequired[ReplyMeta],
     }
     return with_config(STRICT)(TypedDict("ResultFields", fields))  # type: ignore[operator]  # mypy: a TypedDict made at run time
+
+
+def _declared_fds(reply: bytes) -> int:
+    """How many descriptors a legal reply says that come with it."""
+    declared: int = parse_json(reply).get("meta", {}).get("fds", 0)
+    return declared
 
 
 def _only_reply(message: Result | Failure | Notification) -> Result | Failure:

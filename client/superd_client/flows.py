@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
-from superd_client.contract import Method, UntypedMethod
+from superd_client.contract import Method, UntypedMethod, as_method
 from superd_client.descriptors import Outgoing, close_held
 from superd_client.streams import Stream, UntypedItems, Upload
 from superd_client.wire.client import ClientConnection
@@ -110,14 +110,15 @@ class Outbox:
 
 
 def plan_stream(
-    method: Method[Any, Any] | str, params: Any, *, bound: Bound, credit: int
+    method: Method[Any, Any] | UntypedMethod | str, params: Any, *, bound: Bound, credit: int
 ) -> tuple[Params, Callable[[], Inbox], bool]:
     """Check what a client was given for a stream: its params, a new inbox, and whether the gap is bounded.
 
     Raises ValueError or TypeError.
     """
-    if isinstance(method, str):
-        codec: Items = UntypedItems()
+    method = as_method(method)
+    if isinstance(method, UntypedMethod):
+        codec: Items = UntypedItems(method.keep)
     elif isinstance(method, Stream):
         codec = method.items
     else:
@@ -126,26 +127,25 @@ def plan_stream(
     if not 1 <= credit <= CREDIT_MAX:
         message = f"the credit of a stream is between 1 and {CREDIT_MAX} items, not {credit!r}"
         raise ValueError(message)
-    return _write(method, params), lambda: Inbox(codec, credit), _is_gap(bound)
+    return method.write_params(params), lambda: Inbox(codec, credit), _is_gap(bound)
 
 
-def plan_upload(method: Method[Any, Any] | str, params: Any, *, bound: Bound) -> tuple[Params, Outbox, bool]:
+def plan_upload(
+    method: Method[Any, Any] | UntypedMethod | str, params: Any, *, bound: Bound
+) -> tuple[Params, Outbox, bool]:
     """Check what a client was given for an upload: its params, a new outbox, and whether the gap is bounded.
 
     Raises ValueError or TypeError.
     """
-    if isinstance(method, str):
-        codec: Items = UntypedItems()
+    method = as_method(method)
+    if isinstance(method, UntypedMethod):
+        codec: Items = UntypedItems(method.keep)
     elif isinstance(method, Upload):
         codec = method.items
     else:
         message = f"{method!r} is no upload"
         raise TypeError(message)
-    return _write(method, params), Outbox(codec), _is_gap(bound)
-
-
-def _write(method: Method[Any, Any] | str, params: Any) -> Params:
-    return (UntypedMethod(method) if isinstance(method, str) else method).write_params(params)
+    return method.write_params(params), Outbox(codec), _is_gap(bound)
 
 
 def _is_gap(bound: str) -> bool:

@@ -6,8 +6,18 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from typing_extensions import override
 
-from superd_client.contract import Method, P, R, check_nesting, fd_count_faults, write_json, write_with
-from superd_client.descriptors import Outgoing, Received, close_all
+from superd_client.contract import (
+    Keep,
+    Method,
+    P,
+    R,
+    check_nesting,
+    fd_count_faults,
+    keep_value,
+    write_json,
+    write_with,
+)
+from superd_client.descriptors import Outgoing, Received
 from superd_client.strictjson import StrictReader
 from superd_client.wire.control import ItemHead, item_fields, read_item
 from superd_client.wire.envelope import ItemRefused, MessageRefused, list_faults
@@ -168,7 +178,13 @@ class Upload(Method[P, R], Generic[P, I, R]):
 
 
 class UntypedItems:
-    """The items of a stream of which only the name is known: JSON data."""
+    """The items of a stream of which only the name is known: JSON data. `keep` is as for an UntypedMethod."""
+
+    __slots__ = ("_keep",)
+
+    def __init__(self, keep: Keep = keep_value) -> None:
+        """Read items so that `keep` says what they are."""
+        self._keep: Final = keep
 
     def write(self, value: object) -> tuple[bytes, Outgoing | None]:
         """Write an item as JSON; it takes nothing along. Raises as `encode` does."""
@@ -179,11 +195,7 @@ class UntypedItems:
         return write_json(value, _AROUND_ITEM)
 
     def decode(self, body: bytes, fds: Sequence[int], head: ItemHead) -> Any:
-        """Read the whole message that `head` announces; raises MessageRefused, and the descriptors are the caller's then.
-
-        Otherwise it closes them: nothing says what they are.
-        """
+        """Read the whole message that `head` announces; raises MessageRefused, and the descriptors are the caller's then."""
         fields = read_item(body)
         check_item(fields, len(fds), head)
-        close_all(fds)
-        return fields["params"]["item"]
+        return self._keep(fields["params"]["item"], fds)

@@ -15,7 +15,7 @@ from superd_client.arguments import (
     check_frame_limit,
     check_timeout,
 )
-from superd_client.contract import Method, P, R
+from superd_client.contract import Method, P, R, UntypedMethod
 from superd_client.flows import Bound, plan_stream, plan_upload
 from superd_client.link import state_name
 from superd_client.streams import I, Stream, Upload
@@ -87,7 +87,7 @@ class Client:
     @overload
     def call(
         self,
-        method: str,
+        method: UntypedMethod | str,
         params: Mapping[str, Any] | None = None,
         *,
         timeout: float | None = None,
@@ -96,7 +96,7 @@ class Client:
 
     def call(
         self,
-        method: Method[Any, Any] | str,
+        method: Method[Any, Any] | UntypedMethod | str,
         params: Any = None,
         *,
         timeout: float | None = None,
@@ -123,7 +123,7 @@ class Client:
     @overload
     def notify(
         self,
-        method: str,
+        method: UntypedMethod | str,
         params: Mapping[str, Any] | None = None,
         *,
         timeout: float | None = None,
@@ -132,7 +132,7 @@ class Client:
 
     def notify(
         self,
-        method: Method[Any, Any] | str,
+        method: Method[Any, Any] | UntypedMethod | str,
         params: Any = None,
         *,
         timeout: float | None = None,
@@ -167,7 +167,7 @@ class Client:
     @overload
     def stream(
         self,
-        method: str,
+        method: UntypedMethod | str,
         params: Mapping[str, Any] | None = None,
         *,
         timeout: float | None = None,
@@ -178,7 +178,7 @@ class Client:
 
     def stream(
         self,
-        method: Stream[Any, Any] | str,
+        method: Stream[Any, Any] | UntypedMethod | str,
         params: Any = None,
         *,
         timeout: float | None = None,
@@ -215,7 +215,7 @@ class Client:
     @overload
     def open_upload(
         self,
-        method: str,
+        method: UntypedMethod | str,
         params: Mapping[str, Any] | None = None,
         *,
         timeout: float | None = None,
@@ -225,7 +225,7 @@ class Client:
 
     def open_upload(
         self,
-        method: Upload[Any, Any, Any] | str,
+        method: Upload[Any, Any, Any] | UntypedMethod | str,
         params: Any = None,
         *,
         timeout: float | None = None,
@@ -262,7 +262,7 @@ class Client:
     @overload
     def upload(
         self,
-        method: str,
+        method: UntypedMethod | str,
         params: Mapping[str, Any] | None,
         items: Iterable[Any],
         *,
@@ -273,7 +273,7 @@ class Client:
 
     def upload(
         self,
-        method: Upload[Any, Any, Any] | str,
+        method: Upload[Any, Any, Any] | UntypedMethod | str,
         params: Any,
         items: Iterable[Any],
         *,

@@ -6,7 +6,7 @@ from typing import Any, Final
 from typing_extensions import override
 
 from superd_client.calls import Call
-from superd_client.contract import Method
+from superd_client.contract import Method, UntypedMethod
 from superd_client.flow_link import FlowLink
 from superd_client.flows import Inbox, Outbox
 from superd_client.sockets import Channel
@@ -19,7 +19,7 @@ class ThreadCall(Call):
 
     def __init__(
         self,
-        method: Method[Any, Any] | str,
+        method: Method[Any, Any] | UntypedMethod | str,
         call_id: str,
         timeout: float,
         *,

@@ -206,6 +206,18 @@ def test_a_failure_that_brings_descriptors_closes_them(pipe: tuple[int, int]) ->
     assert not any(map(is_open, pipe))
 
 
+def test_who_keeps_the_descriptors_of_an_untyped_result_owns_them(pipe: tuple[int, int]) -> None:
+    method = UntypedMethod("a.b", lambda value, fds: (value, list(fds)))
+    body = b'{"jsonrpc":"2.0","id":1,"result":[0,1]%b}'
+    kept = method.decode_reply(body % b',"meta":{"fds":2}', pipe)
+    assert kept == Result(1, ([0, 1], list(pipe)))
+    assert method.decode_reply(body % b"") == Result(1, ([0, 1], []))
+    assert all(map(is_open, pipe))
+    for meta, fds in ((b',"meta":{"fds":1}', ()), (b"", pipe[:1]), (b',"meta":{"fds":2}', pipe[1:])):
+        assert isinstance(method.decode_reply(body % meta, fds), Mismatch)
+    assert not any(map(is_open, pipe))
+
+
 def test_no_message_is_too_rich(pipe: tuple[int, int]) -> None:
     with Fd(pipe[0]) as fd:
         fds = [Fd(fd) for _ in range(FDS_PER_FRAME_MAX)]

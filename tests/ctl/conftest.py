@@ -1,6 +1,7 @@
 """superctl against the real daemon: one for all tests of this folder."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -32,6 +33,18 @@ class Daemon(NamedTuple):
     address: str
     log: Path
 
+    def by(self, scheme: str) -> str:
+        """The address of its socket of another kind."""
+        return f"{scheme}:{self.address.removeprefix('unix:')}.{scheme}"
+
+    def await_log(self, pattern: str) -> None:
+        """Block until `pattern` is in the log. Each look takes a call, so it is no busy loop."""
+        deadline = time.monotonic() + START_DEADLINE
+        with Client(self.address) as client:
+            while re.search(pattern, self.log.read_text("utf-8")) is None:
+                assert time.monotonic() < deadline, self.log.read_text("utf-8")
+                client.call(status, Nothing())
+
     def waits_begun(self) -> int:
         """How often store.wait was called so far."""
         return self.log.read_text("utf-8").count("step=begun")
@@ -58,6 +71,8 @@ def fixture_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]
                 "superd",
                 "--listen",
                 f"unix:{path}",
+                *("--listen", f"unix-seqpacket:{path}.unix-seqpacket"),
+                *("--listen", f"unix-dgram:{path}.unix-dgram"),
                 "--service",
                 "tests.ctl.service:store",
             ],

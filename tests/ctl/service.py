@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from superd.service import Context, Service
+from superd_client.blob import Blob
 from superd_client.builtin import Nothing
 from superd_client.contract import Message, Method
 from superd_client.errors import ApplicationError
@@ -127,3 +128,40 @@ ticks = Stream("store.ticks", Nothing, int, summary="Say 0, and then nothing.")
 async def handle_ticks(params: Nothing, context: Context) -> AsyncIterator[int]:
     yield 0
     await asyncio.Event().wait()
+
+
+class Wanted(Message):
+    """How large, and how often."""
+
+    size: int = Field(ge=0)
+    count: int = 1
+
+
+class Album(Message):
+    """What came of it."""
+
+    title: str
+    pictures: tuple[Blob, ...]
+    source: Fd | None = None
+
+
+album = Method("store.album", Wanted, Album, summary="Give blobs, and a pipe.")
+pages = Stream("store.pages", Wanted, Blob, summary="Give blobs, one after the other.")
+
+
+def make_blob(number: int, size: int) -> Blob:
+    return Blob(bytes([ord("a") + number]) * size)
+
+
+@store.method(album)
+def handle_album(params: Wanted, context: Context) -> Album:
+    pictures = tuple(make_blob(number, params.size) for number in range(params.count))
+    reading, writing = os.pipe()
+    os.close(writing)
+    return Album(title="b", pictures=pictures, source=Fd(reading))
+
+
+@store.method(pages)
+async def handle_pages(params: Wanted, context: Context) -> AsyncIterator[Blob]:
+    for number in range(params.count):
+        yield make_blob(number, params.size)

@@ -187,10 +187,12 @@ def test_list(superctl: Superctl) -> None:
     assert "store.numbers() -> object" in lines
     assert [line.partition("(")[0] for line in superctl("list", "store.").out.splitlines()] == [
         "store.add_up",
+        "store.album",
         "store.count",
         "store.fail",
         "store.lookup",
         "store.numbers",
+        "store.pages",
         "store.read_file",
         "store.remember",
         "store.ticks",
@@ -205,6 +207,7 @@ def test_list_for_scripts(superctl: Superctl) -> None:
     listed = {method["name"]: method for method in json.loads(after.out)}
     assert listed["echo.echo"] == {
         "name": "echo.echo",
+        "kind": "call",
         "signature": "echo.echo(text: string) -> Echo",
         "summary": "Answer with the same text.",
     }
@@ -276,7 +279,7 @@ def test_status(superctl: Superctl, daemon: Daemon) -> None:
     assert shown["Listeners"] == f"{daemon.address} (opened by superd)"
     assert re.fullmatch(r"1 open, \d+ accepted, 0 refused", shown["Connections"])
     assert re.fullmatch(r"1 in flight, [\d,]+ served, [\d,]+ failed, [\d,]+ refused", shown["Calls"])
-    assert "store 2.1.0 (9 methods)" in done.out
+    assert "store 2.1.0 (11 methods)" in done.out
     assert "echo " in done.out
     assert "(1 method)" in done.out
 
@@ -351,9 +354,11 @@ def test_what_a_call_imports(environment: dict[str, str]) -> None:
     assert own == {
         "superd.ctl",
         "superd.ctl.__main__",
+        "superd.ctl.arrivals",
         "superd.ctl.calling",
         "superd.ctl.commands",
         "superd.ctl.console",
+        "superd.ctl.exchange",
         "superd.ctl.exits",
         "superd.ctl.failure",
         "superd.ctl.params",
@@ -371,7 +376,7 @@ def test_the_manual_has_the_exit_statuses() -> None:
 def test_the_manual_has_every_option(superctl: Superctl) -> None:
     manual = (ROOT / "docs" / "reference" / "superctl.md").read_text("utf-8")
     offered: set[Any] = set(re.findall(r"--[a-z-]+", superctl("--help").out))
-    for command in ("call", "list", "describe", "status", "why", "policy", "shell"):
+    for command in ("call", "notify", "list", "describe", "status", "why", "policy", "shell"):
         offered |= set(re.findall(r"(?<![\w-])--[a-z-]+", superctl(command, "--help").out))
         assert re.search(rf"^`{command}\b", manual, re.MULTILINE)
     for option in offered:

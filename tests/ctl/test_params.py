@@ -9,6 +9,7 @@ import pytest
 
 from superd.ctl.exits import UsageError
 from superd.ctl.params import build_params
+from superd_client.wire.limits import NESTING_MAX
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,7 @@ def test_pairs(pairs: list[str], params: dict[str, Any]) -> None:
         (["a:=[b]"], "; quote it for the shell"),
         (["a:={b:c}"], "; quote it for the shell"),
         (["a:=NaN"], "NaN is not JSON"),
+        ([f"a:={'[' * NESTING_MAX}0{']' * NESTING_MAX}"], "a: arrays and objects of a message nest at most"),
         (["a:=-Infinity"], "-Infinity is not JSON"),
         (["a:=1e999"], "a: "),
         (["a:=" + "9" * 5000], "a:=9"),

@@ -54,6 +54,8 @@ def test_a_script_with_every_command(process: Superctl) -> None:
         ("echo.echo text='", "no closing quotation"),
         ("echo.echo --bogus", "unrecognized arguments: --bogus"),
         ("echo.echo --params -", "standard input is where the calls come from"),
+        ("notify echo.echo --params -", "standard input is where the calls come from"),
+        ("store.add_up --upload -", "standard input is where the calls come from"),
         ("echo.echo text", "'text' is no param"),
         ("call", "required: METHOD"),
     ],
@@ -211,6 +213,9 @@ def test_a_list_on_a_narrow_terminal(environment: dict[str, str]) -> None:
         ([], "de", ["describe "]),
         ([], "zzz", []),
         (["describe"], "echo", ["echo.echo "]),
+        (["notify"], "echo", ["echo.echo "]),
+        (["notify", "store.remember"], "", ["count:="]),
+        (["call", "store.read_file"], "", ["name="]),  # a descriptor is given by an option
         (["call"], "echo", ["echo.echo "]),
         (["help"], "st", ["status "]),
         (["store.lookup"], "", ["sku=", "quantity:="]),

@@ -28,7 +28,7 @@ class Typist(Reader):
             self.type_at_the_prompt(output)
             return
         super().type(command, output)
-        if command.startswith("kill -KILL "):
+        if command == "python3 lost.py":
             assert self.superd is not None
             assert self.superd.wait() == -signal.SIGKILL
 
@@ -50,7 +50,7 @@ class Typist(Reader):
 
 @pytest.mark.parametrize(
     ("part", "checks"),
-    list(zip(PARTS, (7, 3, 2, 3, 7), strict=True)),
+    list(zip(PARTS, (9, 3, 2, 3, 7), strict=True)),
     ids=("echo", "one-way", "peers", "packets", "prompt"),
 )
 def test_a_part_does_what_it_says(part: str, checks: int, tmp_path: Path) -> None:

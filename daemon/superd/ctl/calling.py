@@ -2,12 +2,16 @@
 
 import argparse
 import contextlib
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from superd.ctl.exits import ExitStatus, UsageError
+from superd.ctl.exchange import Exchange
+from superd.ctl.exits import ExitStatus, FileNotWritten, UsageError
 from superd.ctl.params import build_params, open_descriptors, read_items
 from superd.ctl.session import Session
 from superd_client.arguments import check_call_id
+
+if TYPE_CHECKING:
+    from superd.ctl.output import Output
 
 EPILOG: Final = """\
 params:
@@ -34,6 +38,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--upload",
         metavar="FILE",
         help="the method is an upload: send the JSON values in FILE, one in each line, - for standard input",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="write the bytes of the blobs that come to FILE, one blob after the other",
     )
 
 
@@ -70,26 +79,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, session: Session) -> int:
-    """Call the method and write the result."""
+    """Call the method and write what comes; all that the command line names is read and opened before."""
     with contextlib.ExitStack() as stack:
-        options = call_options(arguments)
-        params = call_params(arguments, stack)
-        if arguments.stream:
-            return _stream(session, arguments.method, params, options)
-        if arguments.upload is not None:
-            items = read_items(arguments.upload, stack)
-            result = session.client.upload(arguments.method, params, items, **options)
-        else:
-            result = session.client.call(arguments.method, params, **options)
-    session.streams.out.json(result)
-    return ExitStatus.OK
+        options, params = call_options(arguments), call_params(arguments, stack)
+        output = _open_output(arguments.output, stack)
+        exchange = Exchange(session, arguments.method, options, output)
+        try:
+            if arguments.stream:
+                return exchange.stream(params)
+            if arguments.upload is not None:
+                return exchange.upload(params, read_items(arguments.upload, stack))
+            return exchange.call(params)
+        except FileNotWritten as error:
+            session.streams.err.line("superctl: ", str(error))
+            return ExitStatus.NOT_WRITTEN
 
 
-def _stream(session: Session, method: str, params: dict[str, Any], options: dict[str, Any]) -> int:
-    with session.client.stream(method, params, **options) as items:
-        for item in items:
-            session.streams.out.json_line(item)
-    return ExitStatus.OK
+def _open_output(path: str | None, stack: contextlib.ExitStack) -> "Output | None":
+    if path is None:
+        return None
+    from superd.ctl.output import Output
+
+    return stack.enter_context(Output(path))
 
 
 def call_params(arguments: argparse.Namespace, stack: contextlib.ExitStack) -> dict[str, Any]:

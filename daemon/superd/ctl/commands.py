@@ -146,6 +146,8 @@ def _top_parser() -> Parser:
 def _add_global_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--socket",
+        "--address",
+        dest="socket",
         metavar="ADDRESS",
         default=argparse.SUPPRESS,
         help="the server, as unix:/path, /path, unix:@name, unix-seqpacket:... or unix-dgram:... (default: $SUPERD_SOCKET, else unix:/run/superd/superd.sock)",

@@ -17,7 +17,7 @@ class ExitStatus(IntEnum):
     NOT_SENT = 4
     #: The call was sent, and nobody can say whether it was carried out.
     UNKNOWN = 5
-    #: The answer came and could not be written to standard output.
+    #: The answer came and could not be written to standard output, or its bytes to the file of --output.
     NOT_WRITTEN = 6
     #: Ctrl-C: 128 + SIGINT, as the shell reports it.
     INTERRUPTED = 130
@@ -31,3 +31,7 @@ class UsageError(Exception):
 
 class NotWritten(Exception):
     """Standard output takes no more; `__cause__` is the OSError."""
+
+
+class FileNotWritten(Exception):
+    """The file of --output does not have what was to be written there; the text names it and says why."""

@@ -39,7 +39,7 @@ def report(error: SuperdError, console: Console) -> None:
     """Write the failure, the sentence first."""
     subject = f"{error.method}: " if error.method else ""
     console.line(Painted("superctl: ", Style.BAD), subject, Painted(_sentence(error), Style.STRONG))
-    for line in _details(error):
+    for line in (*_details(error), *getattr(error, "__notes__", ())):
         console.line("  ", line)
     if error.outcome is not Outcome.NOT_SENT:
         console.line("  ", Painted(f"outcome: {_MEANING[error.outcome]}", Style.FAINT))

@@ -12,6 +12,9 @@ from superd.ctl.signature import Signatures
 #: Signatures up to this long share a column; one that is longer does not push the summaries of all others away.
 _COLUMN_MAX: Final = 60
 
+#: What there is of each method for scripts.
+_MEMBERS: Final = ("name", "signature", "summary", "kind")
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `list`."""
@@ -23,15 +26,15 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
     interface = read_interface(session.discover(timeout=getattr(arguments, "timeout", None)))
     signatures = Signatures(interface)
     methods = sorted(
-        (method.name, signatures.method(method), method.summary)
+        (method.name, signatures.method(method), method.summary, method.kind)
         for method in interface.methods
         if method.name.startswith(arguments.prefix)
     )
     out = session.streams.out
     if getattr(arguments, "as_json", False):
-        out.json([dict(zip(("name", "signature", "summary"), method, strict=True)) for method in methods])
+        out.json([dict(zip(_MEMBERS, method, strict=True)) for method in methods])
     else:
-        _write(methods, out)
+        _write([(name, signature, summary) for name, signature, summary, _ in methods], out)
     return ExitStatus.OK
 
 

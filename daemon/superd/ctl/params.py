@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from superd.ctl.exits import UsageError
+from superd_client.contract import write_json
 from superd_client.fd import Fd
+
+#: How many objects stand around params, and around an item, in their messages (protocol §4, §14.1).
+_AROUND_PARAMS: Final = 1
+_AROUND_ITEM: Final = 2
 
 _PAIR: Final = re.compile(r"([^=]+?)(:?)=(.*)", re.DOTALL)
 
@@ -22,7 +27,8 @@ def build_params(pairs: Iterable[str], source: str | None = None) -> dict[str, A
     """
     params = {} if source is None else read_object(source)
     params |= parse_pairs(pairs)
-    _check_sendable(params)
+    for key, value in params.items():
+        _check_sendable({key: value}, key, _AROUND_PARAMS)
     return params
 
 
@@ -111,9 +117,19 @@ def read_items(source: str, stack: contextlib.ExitStack) -> Iterator[Any]:
 
 
 def _parse_lines(lines: Iterable[bytes], name: str) -> Iterator[Any]:
-    for number, line in enumerate(lines, 1):
+    numbered = enumerate(lines, 1)
+    while True:
+        try:
+            number, line = next(numbered)
+        except StopIteration:
+            return
+        except OSError as error:
+            raise UsageError(f"{name}: cannot be read: {error.strerror}") from None
         if line.strip():
-            yield parse_json(line, f"{name}: line {number}")
+            place = f"{name}: line {number}"
+            item = parse_json(line, place)
+            _check_sendable(item, place, _AROUND_ITEM)
+            yield item
 
 
 def _read(source: str, name: str) -> bytes:
@@ -127,12 +143,14 @@ def _read(source: str, name: str) -> bytes:
         raise UsageError(f"{name}: cannot be read: {error.strerror}") from None
 
 
-def _check_sendable(params: Mapping[str, Any]) -> None:
-    """Arguments that are not UTF-8, lone surrogates, and numbers beyond a double: found here, with their names."""
-    for key, value in params.items():
-        try:
-            json.dumps({key: value}, allow_nan=False, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise UsageError(f"{key!r}: not text that UTF-8 can say") from None
-        except (ValueError, RecursionError) as error:
-            raise UsageError(f"{key}: {error}") from None
+def _check_sendable(value: object, place: str, around: int) -> None:
+    """Raise UsageError that names `place` for what no message can hold inside of so many objects.
+
+    That is: text that is not UTF-8, lone surrogates, numbers beyond a double, what nests too deep.
+    """
+    try:
+        write_json(value, around)
+    except UnicodeEncodeError:
+        raise UsageError(f"{place!r}: not text that UTF-8 can say") from None
+    except ValueError as error:
+        raise UsageError(f"{place}: {error}") from None

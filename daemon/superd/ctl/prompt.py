@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Final, Self
@@ -22,7 +22,7 @@ else:
 HISTORY_MAX: Final = 1000
 
 #: Commands that a method's name may follow.
-_BEFORE_METHODS: Final = frozenset({"call", "describe", "list"})
+_BEFORE_METHODS: Final = frozenset({"call", "notify", "describe", "list"})
 
 
 def history_path() -> Path:
@@ -127,13 +127,16 @@ class Completer:
 
 def _keys(interface: Interface | None, before: Sequence[str]) -> list[str]:
     """The params of the method that the line calls and that it does not give yet."""
-    name = before[1] if before[0] == "call" and len(before) > 1 else before[0]
+    name = before[1] if before[0] in {"call", "notify"} and len(before) > 1 else before[0]
     method = interface.find(name) if interface is not None else None
     given = {word.partition("=")[0].removesuffix(":") for word in before}
     params = method.params if method is not None else ()
-    return [_key(param.name, param.json_schema) for param in params if param.name not in given]
+    return [key for param in params if param.name not in given for key in _key(param.name, param.json_schema)]
 
 
-def _key(name: str, schema: Any) -> str:
-    is_text = isinstance(schema, dict) and schema.get("type") == "string"
-    return f"{name}=" if is_text else f"{name}:="
+def _key(name: str, schema: Any) -> Iterator[str]:
+    """How to begin the param; nothing for a descriptor, which an option gives."""
+    if not isinstance(schema, dict):
+        yield f"{name}:="
+    elif schema.get("x-superd-type") != "fd":
+        yield f"{name}=" if schema.get("type") == "string" else f"{name}:="

@@ -17,6 +17,9 @@ PROMPT: Final = "superd> "
 
 HELP: Final = """\
 METHOD [key=text | key:=json]...   call a method; JSON needs no quotes here: tags:=["a", "b"]
+METHOD --stream ...                the items of a stream, as they come; Ctrl-C ends it
+METHOD --upload FILE ...           call an upload with the items in the lines of a file
+notify METHOD ...                  call it one-way
 list [PREFIX]                      the methods
 describe METHOD                    one of them in full
 status                             the daemon
@@ -125,7 +128,7 @@ class Shell:
             raise _unknown(first)
         command, argv = (first, rest) if first in _WORDS else ("call", words)
         arguments = parse_command(command, argv, argparse.Namespace(**self._defaults))
-        if command == "call" and arguments.source == "-":
+        if "-" in {getattr(arguments, name, None) for name in ("source", "upload")}:
             raise UsageError("standard input is where the calls come from: name a file")
         return run_command(arguments, self._session)
 

@@ -55,6 +55,7 @@ class Signatures:
     def _writers(self) -> Iterable[tuple[str, Callable[[Any], str]]]:
         """Keywords by how much they say; the first that is there decides."""
         return (
+            ("x-superd-type", str),
             ("$ref", lambda reference: self._name(str(reference))),
             ("const", compact_json),
             ("enum", lambda values: _join(map(compact_json, _list(values)), " | ")),
@@ -92,7 +93,7 @@ class Signatures:
 
     def bounds(self, schema: object) -> list[str]:
         """What `schema` asks for beside the type, in words."""
-        if not isinstance(schema, dict):
+        if not isinstance(schema, dict) or "x-superd-type" in schema:
             return []
         said = [_length(schema.get(least), schema.get(most), unit) for least, most, unit in _LENGTHS]
         said += [text.format(schema[keyword]) for keyword, text in _BOUNDS.items() if keyword in schema]
