@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from superd_client.errors import ConnectFailed as ConnectFailed
     from superd_client.errors import ConnectionLost as ConnectionLost
     from superd_client.errors import InternalError as InternalError
+    from superd_client.errors import Interrupted as Interrupted
     from superd_client.errors import InvalidParams as InvalidParams
     from superd_client.errors import InvalidRequest as InvalidRequest
     from superd_client.errors import InvalidResult as InvalidResult
@@ -72,6 +73,7 @@ _HOME = {
         "ConnectFailed",
         "ConnectionLost",
         "InternalError",
+        "Interrupted",
         "InvalidParams",
         "InvalidRequest",
         "InvalidResult",

@@ -20,6 +20,7 @@ from superd_client.errors import (
     NotSent,
     OutcomeUnknown,
     SuperdError,
+    is_unavailable,
     unwrap,
 )
 from superd_client.flows import Inbox, Outbox
@@ -197,8 +198,7 @@ class Call(ABC):
 
         Only for Unavailable: a server that stops has refused it. What items have passed cannot be begun again.
         """
-        end = self.end
-        if type(end) is not Failure or end.error.code != ErrorCode.UNAVAILABLE or self._has_begun():
+        if not is_unavailable(self.end) or self._has_begun():
             return None
         pause = UNAVAILABLE_PAUSE * (1 << self._refusals)
         if self._refusals == UNAVAILABLE_RETRIES or monotonic() + pause >= self.deadline:

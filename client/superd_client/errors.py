@@ -12,7 +12,7 @@ SuperdError
         InvalidRequest, MethodNotFound, InvalidParams, PermissionDenied, ResourceExhausted, Unavailable
     CallFailed          the server carried it out, or began to
         ApplicationError    a failure that the method declares
-        InternalError, Cancelled, ResultTooLarge
+        InternalError, Cancelled, Interrupted, ResultTooLarge
         InvalidResult       it succeeded; the result does not fit this side's model
 """
 
@@ -155,6 +155,10 @@ class Cancelled(CallFailed):
     """The server cancelled the call because it stopped."""
 
 
+class Interrupted(CallFailed):
+    """The server was restarted, and a stream that had begun is not carried over. The items that came are true."""
+
+
 class ResultTooLarge(CallFailed):
     """The call was carried out; its result does not fit a frame."""
 
@@ -229,8 +233,22 @@ def remote_error(failure: Failure, method: Called, call_id: str | None) -> Remot
         return ApplicationError(
             detail, error.message, data=error.data, method=method.name, call_id=known_call_id
         )
-    kind = _BY_CODE.get(error.code, CallFailed)
+    kind = Interrupted if _is_interrupted(error) else _BY_CODE.get(error.code, CallFailed)
     return kind(error.message, code=error.code, data=error.data, method=method.name, call_id=known_call_id)
+
+
+def is_unavailable(reply: object) -> bool:
+    """Whether a server that stops has refused a call, which may then be begun again on another connection."""
+    return (
+        isinstance(reply, Failure)
+        and reply.error.code == ErrorCode.UNAVAILABLE
+        and not _is_interrupted(reply.error)
+    )
+
+
+def _is_interrupted(error: ErrorObject) -> bool:
+    """Whether a restart ended a stream that had begun (protocol §19.6)."""
+    return error.code == ErrorCode.UNAVAILABLE and error.data.get("begun") is True
 
 
 def _text(value: object) -> str | None:

@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 from superd_client.ancillary import HANGUPS, Attachment
 from superd_client.calls import Call
 from superd_client.descriptors import close_all
-from superd_client.errors import SuperdError
+from superd_client.errors import SuperdError, is_unavailable
 from superd_client.flows import Outbox
 from superd_client.letters import Letter, call_of
 from superd_client.sockets import Channel
@@ -237,7 +237,7 @@ class Link(ABC, Generic[CallT]):
             if isinstance(event, ReplyReceived):
                 self._calls.discard(event.call)
                 event.call.resolve(event.reply)
-                if type(event.reply) is Failure and event.reply.error.code == ErrorCode.UNAVAILABLE:
+                if type(event.reply) is Failure and is_unavailable(event.reply):
                     self.leaving = True
                 self._close_if_done()
             elif isinstance(event, ItemReceived):

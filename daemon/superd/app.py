@@ -26,7 +26,8 @@ from superd.policy_load import PolicyError, enforce_policy, load_policy
 from superd.policy_names import daemon_account
 from superd.registry import Registry, ServiceError, load_service
 from superd.report import Reporter, StatusLine, limits_in_force, unit_of_service
-from superd.sd.activation import ActivationError
+from superd.restart import STORED, forget_stored, hand_over, take_over
+from superd.sd.activation import ActivationError, Passed, take_passed
 from superd.sd.notify import Notifier
 from superd.sd.watchdog import Watchdog
 from superd.server import Server
@@ -148,14 +149,21 @@ def examine(settings: Settings) -> Findings:
     return Findings(tuple(faults), doubts)
 
 
-def open_listeners(settings: Settings) -> list[Listener]:
-    """The sockets that systemd passes and those that the settings name; raises StartError."""
-    listeners: list[Listener] = []
+def passed_by_systemd() -> Passed:
+    """What systemd passed to this process; raises StartError."""
     try:
-        listeners += activated_listeners()
+        return take_passed(STORED)
+    except ActivationError as error:
+        raise StartError(str(error), ExitStatus.FAILED) from error
+
+
+def open_listeners(settings: Settings, passed: Passed) -> list[Listener]:
+    """The sockets that systemd passed and those that the settings name; raises StartError."""
+    listeners = activated_listeners(passed)
+    try:
         for address in settings.listen:
             listeners.append(bind_listener(address, settings.socket_mode))
-    except (ActivationError, ListenError, ValueError) as error:
+    except (ListenError, ValueError) as error:
         for listener in listeners:
             listener.close()
         status = ExitStatus.CONFIG if isinstance(error, ValueError) else ExitStatus.FAILED
@@ -213,7 +221,8 @@ class Daemon:
     async def _serve(self, stack: contextlib.AsyncExitStack) -> None:
         loop = asyncio.get_running_loop()
         stack.callback(self._watchdog.stop)  # called last: until then systemd waits for signs of life
-        listeners = open_listeners(self._settings)
+        passed = passed_by_systemd()
+        listeners = open_listeners(self._settings, passed)
         for listener in listeners:
             stack.callback(listener.close)
         reporter = Reporter(
@@ -235,7 +244,7 @@ class Daemon:
             return
         status_line = StatusLine(self._notifier, reporter.line)
         server = self._server(registry, guard, states, listeners, status_line.changed)
-        server.start()
+        self._begin(server, passed)
         self._watchdog.start(loop)
         status_line.start(loop)
         self._lifecycle.advance(Input.STARTED, status=reporter.line())
@@ -248,6 +257,15 @@ class Daemon:
         tell("stopping", message_id=MessageId.STOPPING, calls_in_flight=running)
         status_line.stop()
         await self._drain(server)
+
+    def _begin(self, server: Server, passed: Passed) -> None:
+        """Go on where the process before this one ended, and accept."""
+        saved = take_over(passed.stored)
+        server.start(saved)
+        if passed.stored:
+            forget_stored(self._notifier)
+        if saved:
+            self._log.info("connections taken over", message_id=MessageId.TAKEN_OVER, connections=len(saved))
 
     async def _enter_all(
         self, stack: contextlib.AsyncExitStack, services: Iterable[Service]
@@ -303,7 +321,7 @@ class Daemon:
     async def _drain(self, server: Server) -> None:
         timeout = self._settings.drain_timeout
         deadline = time.monotonic() + timeout
-        calls_ended = await server.drain(timeout)
+        calls_ended = await self._end_serving(server, timeout)
         # A handler whose caller is gone may still run on a thread, and needs what its service's lifespan holds.
         threads_ended = await self._workers_end(max(deadline - time.monotonic(), _THREADS_GRACE))
         self.is_stuck = not threads_ended or self._stats.calls_in_flight > 0
@@ -313,6 +331,17 @@ class Daemon:
                 message_id=MessageId.DRAIN_TIMEOUT,
                 drain_timeout=timeout,
             )
+
+    async def _end_serving(self, server: Server, timeout: float) -> bool:  # noqa: ASYNC109 - as for drain
+        """Leave the connections to the next process, or close them; whether all calls ended in time."""
+        if not (self._settings.keep_connections and self._notifier.enabled):
+            return await server.drain(timeout)
+        deadline = time.monotonic() + timeout
+        ended = await server.suspend(timeout)
+        if not hand_over(server, self._notifier):
+            return await server.drain(max(deadline - time.monotonic(), 0.0)) and ended
+        await server.close()
+        return ended
 
     async def _workers_end(self, seconds: float) -> bool:
         """Whether all worker threads ended within so many seconds; they get no more work."""

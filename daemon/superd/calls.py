@@ -26,6 +26,10 @@ _NEEDS_ID: Final = ErrorObject(ErrorCode.INVALID_REQUEST, "streams and uploads n
 _STOPPING: Final = ErrorObject(
     ErrorCode.UNAVAILABLE, "the server is stopping; no stream or upload is begun any more", {}
 )
+#: `begun` tells it from a call that was not carried out (protocol §19.7).
+_NOT_CARRIED_OVER: Final = ErrorObject(
+    ErrorCode.UNAVAILABLE, "the server is restarted, and the stream ends with it", {"begun": True}
+)
 
 
 class Calls:
@@ -75,6 +79,14 @@ class Calls:
     def all_ended(self) -> bool:
         """Whether nothing runs at all."""
         return not self._running
+
+    def tasks(self, *, streams: bool) -> set[asyncio.Task[None]]:
+        """What runs: streams alone, or all else, uploads among it."""
+        return {
+            work.task
+            for work in self._running
+            if work.task is not None and (work.sink is not None) is streams
+        }
 
     # --- begin -----------------------------------------------------------------------------------------------------
 
@@ -217,6 +229,12 @@ class Calls:
             self.ended(work, None)  # its task will not even begin
         else:
             self._on_progress()
+
+    def stop_streams(self) -> None:
+        """End the streams behind their last item: a restart does not carry them over. Uploads go on."""
+        for work in tuple(self._running):
+            if work.sink is not None:
+                self.stop(work, _NOT_CARRIED_OVER)
 
     def stop_all(self, error: ErrorObject) -> None:
         """Stop everything."""

@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from superd.sd.activation import ActivatedSocket, listen_sockets
+from superd.sd.activation import ActivatedSocket, Passed
 from superd_client.address import Address, SocketKind, parse_address
 from superd_client.binding import FileId, bind_socket, unlink_socket
 from superd_client.datagrams import ask_for_credentials
@@ -42,9 +42,9 @@ class Listener(NamedTuple):
             unlink_socket(Path(self.address.partition(":")[2]), self.inode)
 
 
-def activated_listeners() -> list[Listener]:
-    """The sockets that systemd passes to this process; raises ActivationError."""
-    return [_activated(each) for each in listen_sockets()]
+def activated_listeners(passed: Passed) -> list[Listener]:
+    """The sockets that systemd passed to this process."""
+    return [_activated(each) for each in passed.sockets]
 
 
 def _activated(passed: ActivatedSocket) -> Listener:

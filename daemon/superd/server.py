@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from superd.datagrams import DatagramListener
 from superd.dispatch import Dispatcher
+from superd.handover import Saved
 from superd.hangups import HangupWatch
 from superd.journal import MessageId, get_logger
 from superd.listeners import Listener
@@ -29,6 +31,9 @@ _ACCEPT_PAUSE: Final = 0.1
 
 #: Seconds that cancelled handlers have to clean up before their connections are closed.
 _CANCEL_GRACE: Final = 1.0
+
+#: Seconds that streams have to end by themselves before a restart ends them; everybody is served meanwhile.
+_STREAM_GRACE: Final = 1.0
 
 
 class Server:
@@ -60,10 +65,12 @@ class Server:
         self._retries: dict[Listener, asyncio.TimerHandle] = {}
         self._accept_is_failing = False
 
-    def start(self) -> None:
-        """Begin to accept."""
+    def start(self, saved: Iterable[Saved] = ()) -> None:
+        """Go on with the connections of the process before this one, and begin to accept."""
         self._loop = asyncio.get_running_loop()
         self._hangups = HangupWatch(self._loop)
+        for each in saved:
+            self._take_over(each)
         for listener in self.listeners:
             listener.sock.setblocking(False)
             if listener.kind is SocketKind.DATAGRAM:
@@ -124,6 +131,22 @@ class Server:
         if len(self._sessions) >= self._connections:
             self._turn_away(sock, caller)
             return
+        self._stats.connections_accepted += 1
+        self._open(sock, kind, caller)
+
+    def _take_over(self, saved: Saved) -> None:
+        """Go on with a connection, also where there are more than may be: it was admitted once."""
+        sock = socket.socket(fileno=saved.fd)
+        try:
+            caller = Caller.from_socket(sock)
+        except OSError:
+            # Cannot be told any more of a peer that has gone meanwhile.
+            saved.close_carried()
+            sock.close()
+            return
+        self._open(sock, SocketKind(sock.type), caller).resume(saved)
+
+    def _open(self, sock: socket.socket, kind: SocketKind, caller: Caller) -> Session:
         session = Session(
             caller=caller,
             dispatcher=self._dispatcher,
@@ -134,10 +157,10 @@ class Server:
         )
         self._sessions.add(session)
         self._idle.clear()
-        self._stats.connections_accepted += 1
         self._stats.connections_open += 1
         session.start(self._loop, self._transport(sock, kind, session))
         self._on_change()
+        return session
 
     def _transport(self, sock: socket.socket, kind: SocketKind, session: Session) -> Transport:
         if kind is SocketKind.SEQPACKET:
@@ -187,21 +210,67 @@ class Server:
         self._stop_accepting()
         for served in self._served():
             served.drain()
-        ended = await self._ended_within(timeout)
+        ended = await self._idle_within(timeout)
         if not ended:
             await self._cancel_all()
         self._hangups.close()
         self._dispatcher.deadlines.close()
         return ended
 
+    async def suspend(self, timeout: float) -> bool:  # noqa: ASYNC109 - as for drain
+        """Accept no more and let what runs end, so that the connections can be saved; whether it did in time.
+
+        What runs when this begins has all of `timeout` seconds, and everybody is served meanwhile. After that nothing
+        more is begun. What has not ended by then is cancelled and answered so.
+        """
+        deadline = time.monotonic() + timeout
+        self._stop_accepting()
+        for served in tuple(self._datagrams):
+            served.drain()
+        await _ended_within(self._tasks(streams=False), timeout)
+        await _ended_within(self._tasks(streams=True), min(_STREAM_GRACE, deadline - time.monotonic()))
+        for session in tuple(self._sessions):
+            session.suspend()
+        if await self._all_ended_by(deadline):
+            return True
+        for session in tuple(self._sessions):
+            session.stop_calls()
+        for served in tuple(self._datagrams):
+            served.cancel()
+        await self._all_ended_by(time.monotonic() + _CANCEL_GRACE)
+        return False
+
+    def save(self) -> dict[Session, Saved]:
+        """The connections that were suspended, each to be released or resumed."""
+        saved = {session: session.save() for session in self._sessions}
+        return {session: each for session, each in saved.items() if each is not None}
+
+    async def close(self) -> None:
+        """End what a restart leaves behind."""
+        for served in self._served():
+            served.abort()
+        await self._idle_within(_CANCEL_GRACE)
+        self._hangups.close()
+        self._dispatcher.deadlines.close()
+
+    def _tasks(self, *, streams: bool) -> set[asyncio.Task[None]]:
+        return {task for session in self._sessions for task in session.tasks(streams=streams)}
+
+    async def _all_ended_by(self, deadline: float) -> bool:
+        """Whether nothing ran any more by `deadline`, in seconds of time.monotonic()."""
+        while tasks := self._tasks(streams=False) | self._tasks(streams=True):
+            if not await _ended_within(tasks, deadline - time.monotonic()):
+                return False
+        return True
+
     async def _cancel_all(self) -> None:
         for served in self._served():
             served.cancel()
-        if await self._ended_within(_CANCEL_GRACE):
+        if await self._idle_within(_CANCEL_GRACE):
             return
         for served in self._served():
             served.abort()
-        await self._ended_within(_CANCEL_GRACE)
+        await self._idle_within(_CANCEL_GRACE)
 
     def _stop_accepting(self) -> None:
         for listener in self.listeners:
@@ -218,9 +287,17 @@ class Server:
     def _served(self) -> tuple[Session | DatagramListener, ...]:
         return (*self._sessions, *self._datagrams)
 
-    async def _ended_within(self, seconds: float) -> bool:
+    async def _idle_within(self, seconds: float) -> bool:
         try:
             await asyncio.wait_for(self._idle.wait(), seconds)
         except TimeoutError:
             return False
         return True
+
+
+async def _ended_within(tasks: set[asyncio.Task[None]], seconds: float) -> bool:
+    """Whether all of these ended within so many seconds."""
+    if not tasks:
+        return True
+    _, running = await asyncio.wait(tasks, timeout=max(seconds, 0))
+    return not running

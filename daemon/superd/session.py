@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from superd.calls import CANCELLED, STOPPED, Calls
 from superd.dispatch import Dispatcher
+from superd.handover import Saved
 from superd.journal import MessageId, get_logger
 from superd.outbox import Outbox
 from superd.peer import Caller
@@ -61,6 +62,7 @@ class Session:
         self._caller = caller
         self._dispatcher = dispatcher
         self._limits = limits
+        self._kind: Final = "seqpacket" if packets else "stream"
         self._on_closed = on_closed
         self._connection = ServerConnection(parse=parse, frame_limit=limits.frame_size, packets=packets)
         self._outbox = Outbox(limits.write_buffer)
@@ -76,6 +78,8 @@ class Session:
         self._pumping = False
         self._pump_scheduled = False
         self._draining = False
+        #: Set while the connection is to be saved: nothing more is begun than what its open uploads need.
+        self._suspended = False
         #: Set once we made the peer's writes fail: the end of file is ours.
         self._refused_more = False
         #: Set once a further step of the end may be due whenever a call ends.
@@ -160,6 +164,8 @@ class Session:
         self._pump()
 
     def _is_full(self) -> bool:
+        if self._suspended and not (self._calls.open_streams or self._lost):
+            return True
         return self._calls.is_full(self._limits.calls_in_flight) or self._outbox.is_full
 
     def _resume(self) -> None:
@@ -228,7 +234,7 @@ class Session:
         """A call was answered or has ended."""
         if self._pumping:
             return
-        if self._paused and not self._pump_scheduled:
+        if (self._paused or self._suspended) and not self._pump_scheduled:
             self._pump()
         elif self._is_ending:
             self._conclude()
@@ -263,6 +269,49 @@ class Session:
             self._outbox.add(self._connection.send_goaway(), more_follows=False)
             self._outbox.flush()
         self._conclude()
+
+    # --- a restart -------------------------------------------------------------------------------------------------
+
+    def tasks(self, *, streams: bool) -> set[asyncio.Task[None]]:
+        """What runs here: streams alone, or all else."""
+        return self._calls.tasks(streams=streams)
+
+    def suspend(self) -> None:
+        """Begin nothing more, so that the connection can be saved once `tasks` have ended.
+
+        Streams end here. Uploads go on; while there are any, calls of this peer are begun, too.
+        """
+        self._suspended = self._calls.refuses_streams = True
+        self._calls.stop_streams()
+        self._pump()
+
+    def stop_calls(self) -> None:
+        """Cancel what still runs; each call is answered so."""
+        self._calls.stop_all(STOPPED)
+
+    def save(self) -> Saved | None:
+        """What another session goes on with, where nothing of this one waits for an answer; None if it is over.
+
+        From then on this one must be either released or resumed with it.
+        """
+        self._outbox.flush()
+        if self._transport.fileno() == -1:
+            return None
+        fd = self._transport.fileno()
+        return Saved(fd, self._kind, self._connection.take_unread(), self._transport.take_unsent())
+
+    def resume(self, saved: Saved) -> None:
+        """Go on with what was saved, of this session or of one of the process before."""
+        self._suspended = self._calls.refuses_streams = False
+        self._connection.receive_again(saved.unread)
+        self._transport.write_again(saved.unsent)
+        self._pump()
+
+    def release(self) -> None:
+        """Serve the connection no longer: the next process does."""
+        self._transport.release()
+        self._lost = self._is_ending = True
+        self._closed()
 
     def _refuse_more(self) -> None:
         self._refused_more = True

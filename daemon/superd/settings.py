@@ -192,6 +192,10 @@ class Settings(BaseSettings):
         default=DRAIN_TIMEOUT_DEFAULT,
         description="Seconds that running calls get to end when the daemon stops.",
     )
+    keep_connections: bool = Field(
+        default=False,
+        description="Whether connections outlive a restart. Needs FileDescriptorStoreMax= in the unit.",
+    )
 
     @classmethod
     @override

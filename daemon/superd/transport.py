@@ -54,6 +54,13 @@ class Carrier(NamedTuple):
     on_refused: Callable[[OSError], None]
 
 
+class Unsent(NamedTuple):
+    """Bytes that wait to be written, and what travels with the first of them."""
+
+    data: bytes
+    attachment: Attachment | None
+
+
 class Transport(ABC):
     """Owns one connected socket. Its kinds differ in what one read and one write are."""
 
@@ -197,6 +204,41 @@ class Transport(ABC):
         self.bytes_waiting += len(frame)
         if len(self._waiting) == 1:
             self._send()
+
+    def take_unsent(self) -> list[Unsent]:
+        """What waits to be written, which the caller owns now. Nothing may be written before `write_again`."""
+        unsent = [Unsent(bytes(frame), self._attachment_of(frame)) for frame in self._waiting]
+        self._carriers.clear()
+        self._stop_writing()
+        return unsent
+
+    def _attachment_of(self, frame: memoryview) -> Attachment | None:
+        if self._carriers and self._carriers[0].frame is frame:
+            return self._carriers.popleft().attachment
+        return None
+
+    def write_again(self, unsent: Sequence[Unsent]) -> None:
+        """Write what `take_unsent` gave, here or in the process before this one.
+
+        Whom descriptors belong to that the kernel refuses is not known any more, so that costs the connection.
+        """
+        for data, attachment in unsent:
+            if attachment is None:
+                self.write([data])
+            else:
+                self.write_carrying(data, attachment, self.abort)
+
+    def fileno(self) -> int:
+        """The socket's descriptor; -1 once it is closed."""
+        return self._sock.fileno()
+
+    def release(self) -> None:
+        """Serve the socket no longer and close this process's descriptor of it: another one has it. Nobody is told."""
+        self.pause_reading()
+        self._hangups.forget(self._fd)
+        self._stop_writing()
+        self._closed = self._closing = True
+        self._sock.close()
 
     def _send(self) -> None:
         while self._waiting:

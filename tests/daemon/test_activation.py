@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 
 from superd.sd import activation
-from superd.sd.activation import ActivationError, listen_sockets
+from superd.sd.activation import ActivationError, take_passed
 
 ACTIVATE: Final = shutil.which("systemd-socket-activate")
 needs_activate = pytest.mark.skipif(ACTIVATE is None, reason="systemd-socket-activate is not installed")
@@ -20,9 +20,9 @@ needs_activate = pytest.mark.skipif(ACTIVATE is None, reason="systemd-socket-act
 #: Says what it was given; run by systemd-socket-activate, or by this test with descriptors of its own.
 PROGRAM: Final = """
 import json, os, subprocess, sys
-from superd.sd.activation import ActivationError, listen_sockets
+from superd.sd.activation import ActivationError, take_passed
 try:
-    got = listen_sockets()
+    got = take_passed().sockets
 except ActivationError as error:
     report = {"error": str(error).splitlines()}
 else:
@@ -185,16 +185,16 @@ def test_a_count_that_is_no_number(count: str) -> None:
 
 def test_nothing_passed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LISTEN_FDS", raising=False)
-    assert listen_sockets() == []
+    assert take_passed().sockets == []
 
 
 def test_without_python_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(activation, "listen_fds_with_names", None)
     monkeypatch.setenv("LISTEN_FDS", "1")
     monkeypatch.setenv("LISTEN_PID", "1")
-    assert listen_sockets() == []
+    assert take_passed().sockets == []
     monkeypatch.setenv("LISTEN_FDS", "1")
     monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
     with pytest.raises(ActivationError, match="systemd-python is not installed"):
-        listen_sockets()
+        take_passed()
     assert "LISTEN_FDS" not in os.environ

@@ -15,9 +15,8 @@ from typing import Final
 import pytest
 from typing_extensions import override
 
-from superd import listeners
 from superd.listeners import ListenError, activated_listeners, bind_listener
-from superd.sd.activation import ActivatedSocket
+from superd.sd.activation import ActivatedSocket, Passed
 from superd_client import binding
 from superd_client.address import SocketKind
 from tests.daemon.process import Superd
@@ -252,13 +251,9 @@ def test_one_abstract_name_serves_each_kind_once() -> None:
         listener.close()
 
 
-def test_what_systemd_passes_has_an_address_of_its_kind(
-    tmp_path: Path, kind: SocketKind, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_systemd_passes_has_an_address_of_its_kind(tmp_path: Path, kind: SocketKind) -> None:
     bound = bind_listener(f"{kind.scheme}:{tmp_path / 's'}", 0o600)
-    passed = [ActivatedSocket("one", bound.sock)]
-    monkeypatch.setattr(listeners, "listen_sockets", lambda: passed)
-    (listener,) = activated_listeners()
+    (listener,) = activated_listeners(Passed([ActivatedSocket("one", bound.sock)], {}))
     assert (listener.address, listener.name, listener.activated, listener.kind) == (
         f"{kind.scheme}:{tmp_path / 's'}",
         "one",

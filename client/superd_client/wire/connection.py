@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from superd_client.wire.errors import LocalProtocolError, RemoteProtocolError
-from superd_client.wire.framing import FrameDecoder, PacketDecoder, PacketRefused
+from superd_client.wire.framing import Arrival, FrameDecoder, PacketDecoder, PacketRefused
 from superd_client.wire.states import RECEIVING, Input, State, advance
 
 
@@ -51,6 +51,21 @@ class Connection:
     def take_surplus(self) -> Sequence[int]:
         """Descriptors that came and that no call has: close them. To be asked after each read and at the end."""
         return self._decoder.take_surplus() if self._decoder.surplus else ()
+
+    def take_unread(self) -> list[Arrival]:
+        """What has arrived and was not handed out, and its descriptors, which the caller owns.
+
+        A new connection that receives it goes on as this one would have; an end of file is not among it.
+        """
+        return self._decoder.take_unread()
+
+    def receive_again(self, unread: Sequence[Arrival]) -> None:
+        """Take what `take_unread` of another connection gave, and own its descriptors."""
+        for data, fds, length in unread:
+            if isinstance(self._decoder, PacketDecoder):
+                self.receive_packet(data, fds, length)
+            else:
+                self.receive_data(data, fds)
 
     def drain(self) -> None:
         """Begin nothing new from now on. An end of file inside a frame is then no fault: this end may have made it."""

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from superd_client.wire.errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
 from superd_client.wire.limits import FDS_PER_FRAME_MAX, FRAME_SIZE_DEFAULT, HEADER_SIZE
@@ -15,6 +16,14 @@ class FrameTooLarge(LocalProtocolError):
         super().__init__(f"a message of {length} bytes is over the frame limit of {limit} bytes")
         self.length = length
         self.limit = limit
+
+
+class Arrival(NamedTuple):
+    """What one read brought: bytes and descriptors; `length` is what a packet had before it was cut to `data`."""
+
+    data: bytes
+    fds: tuple[int, ...]
+    length: int
 
 
 class PacketRefused(RemoteProtocolError):
@@ -136,6 +145,25 @@ class FrameDecoder:
         surplus, self.surplus = self.surplus, []
         return surplus
 
+    def take_unread(self) -> list[Arrival]:
+        """What has arrived and was not asked for, cut so that another decoder that takes it holds the same.
+
+        This decoder is as after `abandon`, and owns none of these descriptors any more.
+        """
+        unread: list[Arrival] = []
+        position, rest = self._position, memoryview(self._buffer)
+        for start, fds in self._fds:
+            # Up to the first byte of the frame that they belong to: it is then the last byte of a read.
+            end = start - self._base + 1
+            unread.append(Arrival(bytes(rest[position:end]), tuple(fds), end - position))
+            position = end
+        if position < len(rest):
+            unread.append(Arrival(bytes(rest[position:]), (), len(rest) - position))
+        rest.release()
+        self._fds.clear()
+        self.abandon()
+        return unread
+
     def abandon(self) -> None:
         """Nothing more is asked for: what waits is surplus."""
         for _, fds in self._fds:
@@ -159,7 +187,7 @@ class PacketDecoder:
     def __init__(self, limit: int = FRAME_SIZE_DEFAULT) -> None:
         """Accept bodies of at most `limit` bytes."""
         self._limit = limit
-        self._packets: deque[tuple[bytes, tuple[int, ...], int]] = deque()
+        self._packets: deque[Arrival] = deque()
         self._last_fds: tuple[int, ...] = ()
         #: Descriptors that no frame can have: to be closed by whoever owns this decoder.
         self.surplus: list[int] = []
@@ -175,7 +203,7 @@ class PacketDecoder:
         One more than a frame may have is kept, by which it is found out; the others go at once.
         """
         self.surplus.extend(fds[FDS_PER_FRAME_MAX + 1 :])
-        self._packets.append((data, tuple(fds[: FDS_PER_FRAME_MAX + 1]), length))
+        self._packets.append(Arrival(data, tuple(fds[: FDS_PER_FRAME_MAX + 1]), length))
 
     def next_frame(self) -> bytes | None:
         """Return the body of the next packet, or None; raises PacketRefused for one that is not one frame."""
@@ -210,6 +238,12 @@ class PacketDecoder:
         """The descriptors that are to be closed: those that no frame can have, and at the end all that wait."""
         surplus, self.surplus = self.surplus, []
         return surplus
+
+    def take_unread(self) -> list[Arrival]:
+        """What has arrived and was not asked for; this decoder owns none of its descriptors any more."""
+        unread = list(self._packets)
+        self._packets.clear()
+        return unread
 
     def abandon(self) -> None:
         """Nothing more is asked for: what waits is surplus."""

@@ -2,8 +2,10 @@
 
 import os
 import socket
+from collections.abc import Container
 from dataclasses import dataclass
-from typing import Final
+from itertools import chain
+from typing import Final, NamedTuple
 
 try:
     # Not `import systemd`: a folder of that name in the working directory would do for it.
@@ -33,30 +35,44 @@ class ActivatedSocket:
     socket: socket.socket
 
 
-def listen_sockets() -> list[ActivatedSocket]:
-    """The sockets that systemd passed to this process, close-on-exec and non-blocking; the caller owns them.
+class Passed(NamedTuple):
+    """What systemd passed: sockets to serve, and what the process before this one had it keep, by name."""
 
-    None where LISTEN_PID is another process. The variables are removed from the environment in any case, so a
-    child never takes the descriptors for its own. Raises ActivationError if one of them is neither a listening
-    AF_UNIX stream or seqpacket socket nor an AF_UNIX datagram socket; then all are closed: they were given to this process, and systemd keeps its own.
+    sockets: list[ActivatedSocket]
+    stored: dict[str, list[int]]
+
+
+def take_passed(stored: Container[str] = ()) -> Passed:
+    """What systemd passed to this process, close-on-exec and the sockets non-blocking; the caller owns it.
+
+    Nothing where LISTEN_PID is another process. `stored` are the names that only the store has. The variables are
+    removed from the environment in any case, so a child never takes the descriptors for its own. Raises ActivationError
+    if one of the others is neither a listening AF_UNIX stream or seqpacket socket nor an AF_UNIX datagram socket; then
+    all are closed: they were given to this process, and systemd keeps its own.
     """
-    accepted: list[ActivatedSocket] = []
+    passed = Passed([], {})
     faults: list[str] = []
     for descriptor, name in sorted(_take_descriptors().items()):
+        if name in stored:
+            os.set_inheritable(descriptor, False)
+            passed.stored.setdefault(name, []).append(descriptor)
+            continue
         opened = _open(descriptor)
         fault = "not a socket" if opened is None else _find_fault(opened)
         if opened is not None:
-            accepted.append(ActivatedSocket(name, opened))
+            passed.sockets.append(ActivatedSocket(name, opened))
         if fault is not None:
             faults.append(f"descriptor {descriptor} ({name!r}): {fault}")
     if faults:
-        for each in accepted:
+        for each in passed.sockets:
             each.socket.close()
+        for descriptor in chain.from_iterable(passed.stored.values()):
+            os.close(descriptor)
         raise ActivationError("\n".join(faults))
-    for each in accepted:
+    for each in passed.sockets:
         each.socket.set_inheritable(False)
         each.socket.setblocking(False)
-    return accepted
+    return passed
 
 
 def _take_descriptors() -> dict[int, str]:

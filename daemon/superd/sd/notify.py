@@ -1,11 +1,16 @@
 """What the daemon tells systemd about itself: sd_notify(3)."""
 
 import os
+import select
 import socket
+from array import array
 from collections.abc import MutableMapping
 from typing import Final, Self
 
 _VARIABLE: Final = "NOTIFY_SOCKET"
+
+#: Seconds that systemd has to take a descriptor: the daemon waits for that, since it is about to end.
+_STORE_TIMEOUT: Final = 5.0
 
 
 class Notifier:
@@ -58,6 +63,47 @@ class Notifier:
     def watchdog(self) -> bool:
         """The daemon is alive."""
         return self._send({"WATCHDOG": "1"})
+
+    def store(self, fds: dict[str, int]) -> None:
+        """Have the service manager keep these descriptors, by name, for the next process (FileDescriptorStoreMax=).
+
+        Returns when it has looked at them, which does not say that it keeps them: one that has no room drops them in
+        silence. Blocks for at most some seconds; raises OSError where it cannot be reached, TimeoutError among them.
+        """
+        for name, fd in fds.items():
+            # FDPOLL=0: a queue whose writing end is closed looks hung up, and would be dropped.
+            self._send_now(f"FDSTORE=1\nFDNAME={name}\nFDPOLL=0\n", [fd])
+        self._wait_until_read()
+
+    def forget(self, name: str) -> None:
+        """Have the service manager keep the descriptors of this name no longer; raises OSError as `store` does."""
+        self._send_now(f"FDSTOREREMOVE=1\nFDNAME={name}\n", [])
+
+    def _wait_until_read(self) -> None:
+        """Wait until all that was sent has been read: the other end of a pipe is closed then (sd_notify_barrier(3))."""
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        try:
+            try:
+                self._send_now("BARRIER=1\n", [writing])
+            finally:
+                os.close(writing)
+            poll = select.poll()
+            poll.register(reading, 0)
+            if not poll.poll(_STORE_TIMEOUT * 1000):
+                message = "the service manager did not answer in time"
+                raise TimeoutError(message)
+        finally:
+            os.close(reading)
+
+    def _send_now(self, message: str, fds: list[int]) -> None:
+        """Send without giving up at once where the service manager is busy."""
+        if self._address is None:
+            fault = "there is no service manager"
+            raise OSError(fault)
+        passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))] if fds else []
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.settimeout(_STORE_TIMEOUT)
+            channel.sendmsg([message.encode()], passed, 0, self._address)
 
     def _send(self, states: dict[str, str]) -> bool:
         """Send these states and those still unsent. False if systemd could not take them now."""
