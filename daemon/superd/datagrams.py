@@ -168,8 +168,10 @@ class DatagramListener:
         """Take no more, carry out what was read, answer, close.
 
         What waits in a socket of our own is read, and its senders get EPIPE from here on. What waits in one of systemd's
-        is left to the next process.
+        is left to the next process. May be repeated.
         """
+        if self._finishing is not None:
+            return
         self._listener.unlink()
         self._server.stop_reading(refuse_more=not self._listener.activated)
         self._finishing = self._loop.create_task(self._finish())

@@ -64,6 +64,7 @@ class Server:
         self._idle.set()
         self._retries: dict[Listener, asyncio.TimerHandle] = {}
         self._accept_is_failing = False
+        self._accepts_no_more = False
 
     def start(self, saved: Iterable[Saved] = ()) -> None:
         """Go on with the connections of the process before this one, and begin to accept."""
@@ -273,6 +274,10 @@ class Server:
         await self._idle_within(_CANCEL_GRACE)
 
     def _stop_accepting(self) -> None:
+        """May be repeated: where connections cannot be kept, a drain follows."""
+        if self._accepts_no_more:
+            return
+        self._accepts_no_more = True
         for listener in self.listeners:
             if listener.kind is SocketKind.DATAGRAM:
                 continue  # it is drained as a session is

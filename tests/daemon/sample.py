@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import sys
 import threading
 from collections.abc import AsyncIterator
@@ -13,6 +14,8 @@ from superd.service import Context, Service
 from superd_client.builtin import Nothing
 from superd_client.contract import Message, Method
 from superd_client.errors import ApplicationError
+from superd_client.fd import Fd
+from superd_client.streams import Stream, Upload
 
 
 class Numbers(Message):
@@ -94,6 +97,27 @@ def block(params: Nothing, context: Context) -> str:
     context.log.info("hanging")
     threading.Event().wait()
     return ""
+
+
+class File(Message):
+    file: Fd
+
+
+@probe.method(Method("probe.read", File, str))
+def read(params: File, context: Context) -> str:
+    with open(params.file.detach()) as file:  # noqa: PTH123
+        return file.read()
+
+
+@probe.method(Stream("probe.tick", Nothing, int))
+async def tick(params: Nothing, context: Context) -> AsyncIterator[int]:
+    for number in itertools.count():
+        yield number
+
+
+@probe.method(Upload("probe.total", Nothing, int, int))
+async def total(params: Nothing, items: AsyncIterator[int], context: Context) -> int:
+    return sum([each async for each in items])
 
 
 GO = asyncio.Event()

@@ -43,7 +43,12 @@ def empty(queue: int) -> list[int]:
     Where this process has no room for all of them the kernel drops some: the caller knows how many there should be.
     """
     fds = array("i")
-    with socket.socket(fileno=queue) as reading:
+    try:
+        reading = socket.socket(fileno=queue)
+    except OSError:
+        os.close(queue)
+        raise
+    with reading:
         reading.setblocking(False)
         try:
             while received := _receive(reading):
