@@ -28,6 +28,7 @@ from superd.registry import Registry, ServiceError, load_service
 from superd.report import Reporter, StatusLine, limits_in_force, unit_of_service
 from superd.restart import STORED, forget_stored, hand_over, take_over
 from superd.sd.activation import ActivationError, Passed, take_passed
+from superd.sd.job import job_of
 from superd.sd.notify import Notifier
 from superd.sd.watchdog import Watchdog
 from superd.server import Server
@@ -334,7 +335,7 @@ class Daemon:
 
     async def _end_serving(self, server: Server, timeout: float) -> bool:  # noqa: ASYNC109 - as for drain
         """Leave the connections to the next process, or close them; whether all calls ended in time."""
-        if not (self._settings.keep_connections and self._notifier.enabled):
+        if not await self._is_restarted():
             return await server.drain(timeout)
         deadline = time.monotonic() + timeout
         ended = await server.suspend(timeout)
@@ -342,6 +343,13 @@ class Daemon:
             return await server.drain(max(deadline - time.monotonic(), 0.0)) and ended
         await server.close()
         return ended
+
+    async def _is_restarted(self) -> bool:
+        """Whether another process is to follow. Where systemd does not say, it is assumed."""
+        if not (self._settings.keep_connections and self._notifier.enabled):
+            return False
+        unit = unit_of_service()
+        return unit is None or await asyncio.to_thread(job_of, unit) in ("restart", None)
 
     async def _workers_end(self, seconds: float) -> bool:
         """Whether all worker threads ended within so many seconds; they get no more work."""

@@ -57,6 +57,11 @@ class Manager:
                 self.said
             )
 
+    def keeps_nothing(self) -> None:
+        """Wait until the service has had everything dropped."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: not self.kept, PATIENCE), self.kept
+
     def _read(self) -> None:
         room = socket.CMSG_SPACE(253 * array("i").itemsize)
         while True:

@@ -10,10 +10,6 @@ from tests.system.programs import FIFO, HANG, SOCKET, call, host, messages, pyth
 
 RESTARTS = 5
 
-#: What may become of a call during a restart: it is answered; it was sent and never read; it came too late and is told
-#: to try again. What may not: that nobody listens.
-FATES = {"answered", "ConnectionLost", "Unavailable"}
-
 
 def test_a_hung_loop_is_killed_and_the_next_call_is_served(guest: Guest, figures: list[str]) -> None:
     host(guest, HANG)
@@ -93,9 +89,40 @@ def test_a_restart_under_load_refuses_no_connection(listening: Guest, figures: l
             listening.systemctl("restart", "superd.service")
         said, complaint = load.communicate(timeout=60)
     counts = json.loads(said)
-    assert set(counts) <= FATES, f"{counts}\n{complaint}"
+    assert set(counts) == {"answered"}, f"{counts}\n{complaint}"
     assert counts["answered"] > RESTARTS
     figures.append(f"{RESTARTS} restarts under load: {counts}, no connection refused")
+
+
+def test_a_restart_is_invisible_to_a_connection(listening: Guest, figures: list[str]) -> None:
+    with listening.popen(*python("held")) as held:
+        assert held.stdout is not None
+        assert held.stdout.readline() == "begun\n"
+        for _ in range(RESTARTS):
+            listening.systemctl("restart", "superd.service")
+        assert call(listening, "superd.status")["connections"] == 2
+        assert listening.show("superd.service", "NFileDescriptorStore") == "0"
+        said, complaint = held.communicate(timeout=60)
+    counts = json.loads(said)
+    assert counts["lost"] == 0, complaint
+    assert counts["answered"] > RESTARTS
+    figures.append(
+        f"one connection over {RESTARTS} restarts: {counts['answered']} calls answered, none lost; "
+        f"longest wait {counts['longest_usec'] / 1e3:.0f} ms"
+    )
+
+
+def test_a_stop_is_told_from_a_restart(listening: Guest) -> None:
+    """It is drained: its clients know of each call whether it was carried out."""
+    with listening.popen(*python("held")) as held:
+        assert held.stdout is not None
+        assert held.stdout.readline() == "begun\n"
+        since = now()
+        listening.systemctl("stop", "superd.service", "superd.socket")
+        counts = json.loads(held.communicate(timeout=60)[0])
+    assert counts["goaway"] == counts["lost"] == 1
+    said = messages(listening.journal("SYSLOG_IDENTIFIER=superd", since=since))
+    assert not any("left to the next process" in each for each in said)
 
 
 def test_a_wrong_configuration_names_file_and_key(guest: Guest) -> None:
