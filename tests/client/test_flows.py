@@ -19,6 +19,7 @@ from superd_client import (
     ConnectFailed,
     ConnectionLost,
     InternalError,
+    Interrupted,
     InvalidResult,
     MessageTooLarge,
     Outcome,
@@ -871,6 +872,27 @@ def test_an_upload_that_has_sent_items_does_not_begin_again(kind: type[Driver]) 
     with serving(first, Peer.echo) as server, kind(server.address) as client:
         with pytest.raises(Unavailable):
             client.upload(load, A, held(threading.Event()))
+        assert server.connections == 1
+
+
+def test_a_stream_that_a_restart_ended_is_not_begun_again(kind: type[Driver]) -> None:
+    def script(peer: Peer) -> None:
+        request = peer.expect()
+        data = {"begun": True, "call_id": "c-1"}
+        peer.send_message(
+            {
+                "jsonrpc": "2.0",
+                "id": request.id,
+                "error": {"code": -32005, "message": "restarted", "data": data},
+            }
+        )
+        peer.echo()
+
+    with serving(script) as server, kind(server.address) as client:
+        with pytest.raises(Interrupted, match="restarted") as caught:
+            client.collect([], watch, A)
+        assert caught.value.outcome is Outcome.FAILED
+        assert client.call(echo, A) == A
         assert server.connections == 1
 
 

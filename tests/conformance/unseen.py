@@ -38,4 +38,5 @@ UNSEEN: Final[Mapping[str, str]] = {
     "18.3": _INSIDE,
     "18.10": _CLIENT,
     "19.2": _CLIENT,
+    "19.6": "needs a service manager that restarts the server",
 }

@@ -1,3 +1,4 @@
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,3 +111,9 @@ def test_a_status_need_not_be_given(lifecycle: Lifecycle, manager: socket.socket
     lifecycle.advance(Input.STARTED)
     lifecycle.advance(Input.STOP)
     assert received(manager) == ["READY=1\nSTATUS=ready\n", "STOPPING=1\nSTATUS=draining\n"]
+
+
+def test_the_picture_of_a_restart_is_this_table() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "restart.md"
+    drawn = set(re.findall(r"^([A-Z]+) --([a-z]+)--> ([A-Z]+)$", page.read_text("utf-8"), re.MULTILINE))
+    assert drawn == {(state.name, event.value, after.name) for (state, event), after in TRANSITIONS.items()}

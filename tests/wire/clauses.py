@@ -119,4 +119,8 @@ TESTS: Final[Mapping[str, Sequence[str]]] = {
         "tests/daemon/test_datagrams.py::test_what_waits_in_a_socket_of_systemd_stays_for_the_next_process",
     ],
     "19.2": ["tests/client/test_flows.py::test_hello_ignores_what_it_does_not_know"],
+    "19.6": [
+        "tests/daemon/test_restart.py::test_a_stream_ends_behind_its_last_item",
+        "tests/client/test_flows.py::test_a_stream_that_a_restart_ended_is_not_begun_again",
+    ],
 }
