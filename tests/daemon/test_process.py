@@ -443,7 +443,7 @@ def test_the_status(path: Path, program: list[str]) -> None:
             "echo": ("0.1.0", 1),
             "superd": ("0.1.0", 2),
             "rpc": ("0.1.0", 2),
-            "probe": ("2.1", 9),
+            "probe": ("2.1", 12),
         }
         assert seen.uptime_usec > 0
         assert (seen.systemd_version is None) == (not Path("/run/systemd/system").is_dir())
