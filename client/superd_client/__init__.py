@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from superd_client.errors import CallTimeout as CallTimeout
     from superd_client.errors import Cancelled as Cancelled
     from superd_client.errors import ClientClosed as ClientClosed
+    from superd_client.errors import Conflict as Conflict
     from superd_client.errors import ConnectFailed as ConnectFailed
     from superd_client.errors import ConnectionLost as ConnectionLost
     from superd_client.errors import InternalError as InternalError
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from superd_client.errors import SuperdError as SuperdError
     from superd_client.errors import Unavailable as Unavailable
     from superd_client.fd import Fd as Fd
+    from superd_client.keys import IdempotencyKey as IdempotencyKey
     from superd_client.peer import DatagramPeer as DatagramPeer
     from superd_client.peer_host import Origin as Origin
     from superd_client.streams import Stream as Stream
@@ -56,6 +58,7 @@ _HOME = {
     "DatagramPeer": "peer",
     "Origin": "peer_host",
     "Fd": "fd",
+    "IdempotencyKey": "keys",
     "ItemSink": "sync_streams",
     "ItemStream": "sync_streams",
     "Message": "contract",
@@ -70,6 +73,7 @@ _HOME = {
         "CallTimeout",
         "Cancelled",
         "ClientClosed",
+        "Conflict",
         "ConnectFailed",
         "ConnectionLost",
         "InternalError",

@@ -22,6 +22,7 @@ from superd_client.arguments import (
     check_timeout,
 )
 from superd_client.contract import Method, P, R, UntypedMethod
+from superd_client.errors import SuperdError
 from superd_client.flows import Bound, plan_stream, plan_upload
 from superd_client.link import state_name
 from superd_client.streams import I, Stream, Upload
@@ -29,6 +30,7 @@ from superd_client.wire.limits import FRAME_SIZE_DEFAULT, STREAM_CREDIT_DEFAULT
 
 if TYPE_CHECKING:
     from superd_client.builtin import Hello
+    from superd_client.keys import IdempotencyKey
 
 
 class AsyncClient:
@@ -82,7 +84,13 @@ class AsyncClient:
 
     @overload
     async def call(
-        self, method: Method[P, R], params: P, *, timeout: float | None = None, call_id: str | None = None
+        self,
+        method: Method[P, R],
+        params: P,
+        *,
+        timeout: float | None = None,
+        call_id: str | None = None,
+        idempotency_key: "IdempotencyKey | None" = None,
     ) -> R: ...
 
     @overload
@@ -93,6 +101,7 @@ class AsyncClient:
         *,
         timeout: float | None = None,
         call_id: str | None = None,
+        idempotency_key: "IdempotencyKey | None" = None,
     ) -> Any: ...
 
     async def call(
@@ -102,12 +111,14 @@ class AsyncClient:
         *,
         timeout: float | None = None,
         call_id: str | None = None,
+        idempotency_key: "IdempotencyKey | None" = None,
     ) -> Any:
         """Call `method`, and return its result once it is there.
 
         `timeout` in seconds covers all of it: connecting, writing, the reply. Where a handler makes the call, what its
         own caller has left bounds it too. `call_id` names the call in the journals of both sides; one is made if none
-        is given. Cancelling the task cancels the call at the server.
+        is given. What a lost connection leaves unknown is repeated where that is safe: by the method's contract, or by an
+        `idempotency_key`, which repeats of the same work share. Cancelling the task cancels the call at the server.
 
         Raises SuperdError; its subclasses and its `outcome` say what happened. ValueError and TypeError are for
         arguments that no call can be made of.
@@ -115,7 +126,13 @@ class AsyncClient:
         loop = self._exchange.loop()
         call = TaskCall(method, self._call_id(call_id), self._seconds(timeout), loop)
         body, call.carried = call.method.write_params(params)
-        return call.result(await self._exchange.carry_out(call, body))
+        if call.method.keyed or idempotency_key is not None:
+            call.take_key(idempotency_key)
+        try:
+            return call.result(await self._exchange.carry_out(call, body))
+        except SuperdError as error:
+            told = call.judged(error)
+            raise told from told.__cause__
 
     @overload
     async def notify(

@@ -10,7 +10,7 @@ from superd_client.arguments import CallIds
 from superd_client.calls import ATTEMPTS
 from superd_client.errors import CallTimeout, ConnectFailed, SuperdError
 from superd_client.sockets import WAIT_MAX, backoff_delays, connect
-from superd_client.wire.envelope import Failure, Reply
+from superd_client.wire.envelope import Reply, Result
 
 
 class TaskExchange:
@@ -72,10 +72,12 @@ class TaskExchange:
             if call.oneway:
                 link.withdraw(call)
             end = call.end
-            if isinstance(end, SuperdError):
-                self._check_again(call, link, end, attempts)
-            elif type(end) is Failure and await self.begins_again(call):
+            if type(end) is Result:
+                return end
+            if await self.begins_again(call):
                 attempts = ATTEMPTS
+            elif isinstance(end, SuperdError):
+                self._check_again(call, link, end, attempts)
             elif end is not None:
                 return end
 
@@ -91,7 +93,7 @@ class TaskExchange:
 
     async def begins_again(self, call: TaskCall) -> bool:
         """Whether `call` has ended and is to be sent once more; pauses before that."""
-        pause = call.retry_pause()
+        pause = None if self.closed else call.retry_pause()
         if pause is None:
             return False
         await asyncio.sleep(pause)

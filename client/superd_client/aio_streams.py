@@ -12,6 +12,7 @@ from superd_client.aio_exchange import TaskExchange
 from superd_client.aio_link import TaskCall
 from superd_client.contract import R
 from superd_client.descriptors import Outgoing
+from superd_client.errors import SuperdError
 from superd_client.flows import NOTHING, Outbox, Params
 from superd_client.streams import I
 
@@ -80,7 +81,7 @@ class _TaskFlow:
         return self._call
 
     async def _begins_again(self, call: TaskCall) -> bool:
-        """Whether a stopping server had refused it, and another one has it now."""
+        """Whether a stopping server had refused it, or was lost before it could matter, and another one has it now."""
         if not await self._exchange.begins_again(call):
             return False
         await self._exchange.send(call, self._params)
@@ -103,6 +104,10 @@ class AsyncItemStream(_TaskFlow, Generic[I]):
             raise StopAsyncIteration
         try:
             item: I = await self._next()
+        except SuperdError as error:
+            self._close()
+            told = error if self._call is None else self._call.judged(error)
+            raise told from told.__cause__
         except BaseException:
             self._close()
             raise

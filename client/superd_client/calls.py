@@ -18,12 +18,14 @@ from superd_client.errors import (
     InvalidResult,
     MessageTooLarge,
     NotSent,
+    Outcome,
     OutcomeUnknown,
     SuperdError,
     is_unavailable,
     unwrap,
 )
 from superd_client.flows import Inbox, Outbox
+from superd_client.keys import IdempotencyKey, make_text, now_usec
 from superd_client.sockets import explain_refusal
 from superd_client.streams import Stream, Upload
 from superd_client.wire.control import ItemHead
@@ -41,6 +43,15 @@ ATTEMPTS: Final = 2
 UNAVAILABLE_RETRIES: Final = 4
 UNAVAILABLE_PAUSE: Final = 0.01
 
+#: How often a call whose repeat is safe is begun again after its connection was lost: at once, then after pauses as
+#: above. A call that ends its server should not end it for ever.
+LOST_RETRIES: Final = 3
+
+#: First and longest pause in seconds before the answer to a call that still runs is asked for again: no event tells
+#: when it is there.
+RUNNING_PAUSE: Final = 0.01
+RUNNING_PAUSE_MAX: Final = 0.25
+
 _FLOWING: Final = (Stream, Upload)
 
 #: Seconds that are as many microseconds as a message can hold, and a few more.
@@ -53,8 +64,13 @@ class Call(ABC):
     __slots__ = (
         "_has_attached",
         "_is_taken",
+        "_key",
         "_limit",
+        "_losses",
+        "_lost",
         "_refusals",
+        "_running_pause",
+        "_since_usec",
         "call_id",
         "carried",
         "deadline",
@@ -100,7 +116,13 @@ class Call(ABC):
         #: The descriptors that its params take along.
         self.carried: Outgoing | None = None
         self._has_attached = self._is_taken = False
-        self._refusals = 0
+        self._refusals = self._losses = 0
+        self._running_pause = RUNNING_PAUSE
+        #: How it was lost, if that has happened to it: it may have been carried out.
+        self._lost: ConnectionLost | None = None
+        #: The caller's key, and since when a key may have been in use, if that is so.
+        self._key: IdempotencyKey | None = None
+        self._since_usec: int | None = None
         #: Its id on the connection that it was last given to.
         self.request_id = 0
         #: Bytes of its frame's body, once there is one.
@@ -112,8 +134,8 @@ class Call(ABC):
         #: When this side gives up, in seconds of CLOCK_MONOTONIC.
         self.deadline = monotonic() + timeout
         self._limit = inf
-        #: What the request says of its time and its credit (protocol §5).
-        self.meta: Final[dict[str, int]] = {}
+        #: What the request says of its time, its credit and its key (protocol §5).
+        self.meta: Final[dict[str, int | str]] = {}
         if (inherited := current_deadline.get()) is not None:
             self._inherit(inherited)
         if not gap:
@@ -132,6 +154,19 @@ class Call(ABC):
                 message = "the time of the call that makes this one is over"
                 raise CallTimeout(message, sent=False, method=self.method.name, call_id=self.call_id)
         self.meta["deadline_usec"] = deadline_usec
+
+    def take_key(self, key: IdempotencyKey | None) -> None:
+        """Send an idempotency key with it: the caller's, or one of its own."""
+        self._key = key
+        if key is None:
+            self.meta["idempotency_key"] = make_text()
+            self._since_usec = now_usec()
+            return
+        self.meta["idempotency_key"] = key.text
+        since = key.begin_use()
+        if since is not None:
+            self.meta["idempotency_since_usec"] = since
+        self._since_usec = now_usec()
 
     @abstractmethod
     def stir(self) -> None:
@@ -196,14 +231,36 @@ class Call(ABC):
     def retry_pause(self) -> float | None:
         """Seconds to wait before this call is begun again on a new connection; None where it is not.
 
-        Only for Unavailable: a server that stops has refused it. What items have passed cannot be begun again.
+        Where a server that stops has refused it; where its connection was lost and a repeat is safe, as it is by its
+        contract or by its key; and where the first call with its key still runs. What items have passed cannot be
+        begun again.
         """
-        if not is_unavailable(self.end) or self._has_begun():
+        end = self.end
+        if self._has_begun():
             return None
-        pause = UNAVAILABLE_PAUSE * (1 << self._refusals)
-        if self._refusals == UNAVAILABLE_RETRIES or monotonic() + pause >= self.deadline:
+        pause = None
+        if type(end) is ConnectionLost:
+            pause = self._pause_after_loss(end)
+        elif is_unavailable(end):
+            pause = _next_pause(self._refusals, UNAVAILABLE_RETRIES)
+            self._refusals += 1
+        elif type(end) is Failure and end.error.code == ErrorCode.CONFLICT:
+            pause = self._pause_while_running(end)
+        return pause if pause is not None and monotonic() + pause < self.deadline else None
+
+    def _pause_after_loss(self, lost: ConnectionLost) -> float | None:
+        if not (self.method.idempotent or self._since_usec is not None):
             return None
-        self._refusals += 1
+        if isinstance(lost.__cause__, RemoteProtocolError):
+            return None  # a server that breaks the protocol would do it again
+        self._losses += 1
+        return _next_pause(self._losses - 2, LOST_RETRIES - 1) if self._losses > 1 else 0.0
+
+    def _pause_while_running(self, conflict: Failure) -> float | None:
+        if conflict.error.data.get("reason") != "running":
+            return None
+        pause = self._running_pause
+        self._running_pause = min(2 * pause, RUNNING_PAUSE_MAX)
         return pause
 
     def _has_begun(self) -> bool:
@@ -213,6 +270,10 @@ class Call(ABC):
 
     def renew(self) -> None:
         """Begin again."""
+        if type(self.end) is ConnectionLost:
+            self._lost = self.end
+            if self._since_usec is not None:
+                self.meta.setdefault("idempotency_since_usec", self._since_usec)
         self.end = None
         self.sent = False
         if isinstance(self.flow, Outbox):
@@ -267,6 +328,19 @@ class Call(ABC):
         except InvalidResult as error:
             raise error from self.fault
 
+    def judged(self, error: SuperdError) -> SuperdError:
+        """What to raise where `error` ended it: a call that was lost may have been carried out, whatever a repeat came to."""
+        lost = self._lost
+        if lost is not None and isinstance(error, CallTimeout):
+            error.outcome = Outcome.UNKNOWN
+        elif lost is not None and error.outcome is not Outcome.FAILED and type(error) is not ConnectionLost:
+            told = self.lost(f"{lost.message}; its repeat: {error.message}")
+            told.__cause__ = error
+            return told
+        if self._key is not None and error.outcome in (Outcome.NOT_SENT, Outcome.REFUSED):
+            self._key.take_back()
+        return error
+
     def item(self, item: Any) -> Any:
         """The item for the caller; raises InvalidResult for one that this side's model refuses."""
         if type(item) is not Mismatch:
@@ -312,6 +386,11 @@ class Call(ABC):
     def refused_by_kernel(self, address: Address, error: OSError) -> ConnectFailed:
         """The exception for a connect that failed."""
         return self.unconnected(explain_refusal(address, error))
+
+
+def _next_pause(tried: int, most: int) -> float | None:
+    """Seconds before the next try, after so many; None after the last."""
+    return UNAVAILABLE_PAUSE * (1 << tried) if tried < most else None
 
 
 def _to_usec(seconds: float) -> int:

@@ -61,9 +61,12 @@ class Method(Generic[P, R]):
 
     `params` is a model that forbids unknown members (`Message` does); `result` is a model or any other type that
     pydantic can read and write. `idempotent` says that carrying a call out twice is the same as once. `errors` are
-    the models of the failures that the method declares; they travel under their class names.
+    the models of the failures that the method declares; they travel under their class names. `keyed` has clients send
+    an idempotency key with each call, so that a repeat is not carried out twice but gets the first one's answer
+    (protocol §20); neither params nor result may hold descriptors then, which cannot be given a second time.
 
-    Raises ValueError for a name against protocol §6, TypeError for models that do not fit.
+    Raises ValueError for a name against protocol §6 and for a method that is both `idempotent` and `keyed`, TypeError
+    for models that do not fit.
     """
 
     __slots__ = (
@@ -73,6 +76,7 @@ class Method(Generic[P, R]):
         "_result_reader",
         "errors",
         "idempotent",
+        "keyed",
         "name",
         "params",
         "result",
@@ -86,6 +90,7 @@ class Method(Generic[P, R]):
         result: type[R],
         *,
         idempotent: bool = False,
+        keyed: bool = False,
         errors: Sequence[type[BaseModel]] = (),
         summary: str = "",
     ) -> None:
@@ -97,6 +102,7 @@ class Method(Generic[P, R]):
         self.params: Final = params
         self.result: Final = result
         self.idempotent: Final = idempotent
+        self.keyed: Final = keyed
         self.errors: Final[Mapping[str, type[BaseModel]]] = {model.__name__: model for model in errors}
         self.summary: Final = summary
         self._params_reader: StrictReader[P] = StrictReader(params)
@@ -107,6 +113,21 @@ class Method(Generic[P, R]):
             if holds_descriptors(TypeAdapter(model).core_schema):
                 message = f"{name}: the declared error {model.__name__} cannot take descriptors along"
                 raise TypeError(message)
+        if keyed:
+            self._check_keyed()
+
+    def _check_keyed(self) -> None:
+        if self.idempotent:
+            message = f"{self.name}: an idempotent method may be carried out twice, and needs no keys"
+            raise ValueError(message)
+        if not self.is_repeatable:
+            message = f"{self.name}: params and result of a keyed method cannot hold descriptors or blobs"
+            raise TypeError(message)
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether an answer can be given a second time: neither params nor result hold descriptors."""
+        return not (self._params_reader.holds_descriptors or self._result_reader.holds_descriptors)
 
     @override
     def __repr__(self) -> str:
@@ -242,6 +263,8 @@ class UntypedMethod:
 
     #: An untyped method declares nothing.
     errors: Final[Mapping[str, type[BaseModel]]] = {}
+    idempotent: Final = False
+    keyed: Final = False
 
     def __init__(self, name: str, keep: Keep = keep_value) -> None:
         """Take any name that is Unicode, else raise ValueError: whether it exists is for the server to say."""

@@ -14,6 +14,7 @@ SuperdError
         ApplicationError    a failure that the method declares
         InternalError, Cancelled, Interrupted, ResultTooLarge
         InvalidResult       it succeeded; the result does not fit this side's model
+    Conflict            its idempotency key was used before; `outcome` says what that means
 """
 
 from collections.abc import Mapping
@@ -163,6 +164,29 @@ class ResultTooLarge(CallFailed):
     """The call was carried out; its result does not fit a frame."""
 
 
+class Conflict(RemoteError):
+    """The idempotency key was used before, and the first call's answer is not to be had (protocol §20).
+
+    This call was not carried out. `reason` is "different" where the first call had other params or another method,
+    and the outcome is REFUSED; "running" where the first one still runs, "lost" where the server cannot say what
+    became of it, and the outcome is UNKNOWN.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int = ErrorCode.CONFLICT,
+        data: Mapping[str, Any] | None = None,
+        method: str | None = None,
+        call_id: str | None = None,
+    ) -> None:
+        """Set the outcome by the reason; one that is not known leaves it unknown."""
+        super().__init__(message, code=code, data=data, method=method, call_id=call_id)
+        self.reason = _text(self.data.get("reason")) or ""
+        self.outcome = Outcome.REFUSED if self.reason == "different" else Outcome.UNKNOWN
+
+
 class InvalidResult(CallFailed):
     """The call was carried out; this side's model refuses its result. `data["errors"]` lists the faults."""
 
@@ -200,6 +224,7 @@ _BY_CODE: Final[Mapping[int, type[RemoteError]]] = {
     ErrorCode.INTERNAL_ERROR: InternalError,
     ErrorCode.CANCELLED: Cancelled,
     ErrorCode.FRAME_TOO_LARGE: ResultTooLarge,
+    ErrorCode.CONFLICT: Conflict,
 }
 
 

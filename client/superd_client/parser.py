@@ -25,8 +25,10 @@ from superd_client.wire.envelope import (
     Notification,
     Request,
     check_fds,
+    fingerprint,
     list_faults,
     parse_call,
+    parse_json,
 )
 from superd_client.wire.errors import ErrorCode, ErrorObject, InternalFault
 from superd_client.wire.limits import FAULTS_EXAMINED_MAX, METHOD_NAME_MAX, NEAREST_LISTED_MAX
@@ -64,9 +66,13 @@ class CallParser:
         meta = fields.get("meta", NO_META)
         if meta.get("fds"):
             check_fds(meta["fds"], (), fields.get("id"))
+        mark = None
+        if "idempotency_key" in meta:
+            # The params as they were sent: what a model writes of itself may leave things out, such as secrets.
+            mark = fingerprint(fields["method"], parse_json(body)["params"])
         if "id" in fields:
-            return Request(fields["id"], fields["method"], params, meta)
-        return Notification(fields["method"], params, meta)
+            return Request(fields["id"], fields["method"], params, meta, None, mark)
+        return Notification(fields["method"], params, meta, None, mark)
 
     def _read_with(self, body: bytes, fds: Sequence[int]) -> Request | Notification:
         """Read a call with descriptors. The envelope comes first: until it is known to be legal they are not ours."""

@@ -16,6 +16,7 @@ from superd_client.wire.envelope import Notification
 from superd_client.wire.errors import ErrorCode, ErrorObject
 
 _INTERNAL_ERROR: Final = ErrorObject(ErrorCode.INTERNAL_ERROR, "internal error", {})
+_NO_KEYS: Final = ErrorObject(ErrorCode.INVALID_REQUEST, "idempotency keys are not known here", {})
 
 
 class Origin(NamedTuple):
@@ -63,8 +64,8 @@ class PeerHost:
         return isinstance(self._handlers[method][0], Stream | Upload)
 
     def screen(self, message: Message, caller: Origin) -> Message:  # noqa: ARG002 - handlers judge
-        """The message as it is: handlers judge."""
-        return message
+        """The message as it is: handlers judge. But a key is a promise that nobody keeps here (protocol §20.10)."""
+        return message if message.fingerprint is None else message._replace(params=_NO_KEYS)
 
     async def carry_out(self, message: Message, caller: Origin, call_id: str) -> bytes | ErrorObject:
         """Run the handler, which has what time the call has left."""

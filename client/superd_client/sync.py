@@ -16,6 +16,7 @@ from superd_client.arguments import (
     check_timeout,
 )
 from superd_client.contract import Method, P, R, UntypedMethod
+from superd_client.errors import SuperdError
 from superd_client.flows import Bound, plan_stream, plan_upload
 from superd_client.link import state_name
 from superd_client.streams import I, Stream, Upload
@@ -26,6 +27,7 @@ from superd_client.wire.limits import FRAME_SIZE_DEFAULT, STREAM_CREDIT_DEFAULT
 
 if TYPE_CHECKING:
     from superd_client.builtin import Hello
+    from superd_client.keys import IdempotencyKey
 
 
 class Client:
@@ -81,7 +83,13 @@ class Client:
 
     @overload
     def call(
-        self, method: Method[P, R], params: P, *, timeout: float | None = None, call_id: str | None = None
+        self,
+        method: Method[P, R],
+        params: P,
+        *,
+        timeout: float | None = None,
+        call_id: str | None = None,
+        idempotency_key: "IdempotencyKey | None" = None,
     ) -> R: ...
 
     @overload
@@ -92,6 +100,7 @@ class Client:
         *,
         timeout: float | None = None,
         call_id: str | None = None,
+        idempotency_key: "IdempotencyKey | None" = None,
     ) -> Any: ...
 
     def call(
@@ -101,19 +110,28 @@ class Client:
         *,
         timeout: float | None = None,
         call_id: str | None = None,
+        idempotency_key: "IdempotencyKey | None" = None,
     ) -> Any:
         """Call `method`, and return its result once it is there.
 
         `timeout` in seconds covers all of it: connecting, the wait for other threads' writes, writing, the reply.
         Where a handler makes the call, what its own caller has left bounds it too. `call_id` names the call in the
         journals of both sides; one is made if none is given.
+        What a lost connection leaves unknown is repeated where that is safe: by the method's contract, or by an
+        `idempotency_key`, which repeats of the same work share.
 
         Raises SuperdError; its subclasses and its `outcome` say what happened. ValueError and TypeError are for
         arguments that no call can be made of.
         """
         call = ThreadCall(method, self._call_id(call_id), self._seconds(timeout))
         body, call.carried = call.method.write_params(params)
-        return call.result(self._exchange.carry_out(call, body))
+        if call.method.keyed or idempotency_key is not None:
+            call.take_key(idempotency_key)
+        try:
+            return call.result(self._exchange.carry_out(call, body))
+        except SuperdError as error:
+            told = call.judged(error)
+            raise told from told.__cause__
 
     @overload
     def notify(

@@ -25,7 +25,7 @@ from superd_client.flows import NOTHING, Outbox
 from superd_client.letters import Letter
 from superd_client.sockets import backoff_delays, connect
 from superd_client.sync_link import ThreadCall, ThreadLink, Turn
-from superd_client.wire.envelope import Failure, Reply
+from superd_client.wire.envelope import Reply, Result
 
 
 class ThreadExchange:
@@ -72,7 +72,7 @@ class ThreadExchange:
                 while True:
                     self.send(call, params)
                     self.wait(call)
-                    if type(call.end) is not Failure or not self.begins_again(call):
+                    if type(call.end) is Result or not self.begins_again(call):
                         break
             except BaseException as error:
                 self.forget(call, cancel=not isinstance(error, CallTimeout))  # of the time the server knows
@@ -89,7 +89,7 @@ class ThreadExchange:
 
     def begins_again(self, call: ThreadCall) -> bool:
         """Whether `call` has ended and is to be sent once more; pauses before that."""
-        pause = call.retry_pause()
+        pause = None if self.closed else call.retry_pause()
         if pause is None:
             return False
         sleep(pause)

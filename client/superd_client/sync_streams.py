@@ -78,6 +78,10 @@ class _ThreadFlow:
         try:
             try:
                 return step()
+            except SuperdError as error:
+                self.close()
+                told = error if self._call is None else self._call.judged(error)
+                raise told from told.__cause__
             except BaseException:
                 self.close()
                 raise
@@ -86,7 +90,7 @@ class _ThreadFlow:
             raise
 
     def _begins_again(self, call: ThreadCall) -> bool:
-        """Whether a stopping server had refused it, and another one has it now."""
+        """Whether a stopping server had refused it, or was lost before it could matter, and another one has it now."""
         if not self._exchange.begins_again(call):
             return False
         self._exchange.send(call, self._params)

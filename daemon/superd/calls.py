@@ -103,6 +103,9 @@ class Calls:
         due = call.meta.get("deadline_usec")
         context = self._dispatcher.call_context(call, endpoint, self._caller)
         work = Work(self, call, endpoint, context, due)
+        if call.fingerprint is not None and (known := self._dispatcher.recall(work)) is not None:
+            self._answer_known(work, known)
+            return
         refusal = self._hold(call)
         if refusal is None and endpoint.kind is not _CALL:
             refusal = self._open(work, call)
@@ -118,6 +121,14 @@ class Calls:
             self._to_watch.append(work)
         # Not in the context of the call whose end may have made room for this one.
         work.task = self._loop.create_task(self._dispatcher.carry_out(work), context=self._context.copy())
+
+    def _answer_known(self, work: Work, known: Outcome) -> None:
+        """Answer a call that is not begun, because of its key."""
+        if isinstance(known, bytes):
+            self._answer_result(work, known)
+        else:
+            self._answer(work.call, known)
+        _release(work.call)
 
     def watch_begun(self) -> None:
         """Watch the deadlines of what was begun; to be called after some `begin`.
@@ -226,6 +237,8 @@ class Calls:
                 self._answer(work.call, self._dispatcher.work_failed(work, error))
         work.cancel()
         if not work.started:
+            if work.keyed is not None:
+                work.keyed.cancel()
             self.ended(work, None)  # its task will not even begin
         else:
             self._on_progress()
@@ -242,10 +255,14 @@ class Calls:
             self.stop(work, error)
 
     def abandon(self) -> None:
-        """The peer is gone: cancel its requests. Its notifications are carried out all the same (protocol §13.7)."""
+        """The peer is gone: cancel its requests.
+
+        Its notifications are carried out all the same (protocol §13.7), and its calls with a key, for whose answer it
+        may come back (§20.7).
+        """
         self.peer_is_gone = True
         for work in tuple(self._running):
-            if isinstance(work.call, Request):
+            if isinstance(work.call, Request) and work.keyed is None:
                 self.stop(work, CANCELLED)
 
     def ended(self, work: Work, outcome: Outcome | None) -> None:

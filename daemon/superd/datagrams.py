@@ -64,6 +64,8 @@ class DatagramHost:
         context = self._dispatcher.call_context(message, endpoint, caller, call_id)
         waiting = _Waiting()
         work = Work(waiting, message, endpoint, context, message.meta.get("deadline_usec"))
+        if message.fingerprint is not None and (known := self._dispatcher.recall(work)) is not None:
+            return known
         task = asyncio.current_task()
         self._running[task] = work
         try:

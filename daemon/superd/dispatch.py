@@ -7,17 +7,19 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from typing import Any, Final
 
 from superd.context import Context
-from superd.deadlines import Deadlines
+from superd.deadlines import Deadlines, now_usec
 from superd.guard import Guard
 from superd.handlers import Endpoint, Kind
 from superd.journal import MessageId, get_logger
 from superd.peer import Caller
+from superd.repeats import CUT_SHORT, Keyed, Repeats
 from superd.stats import Stats
 from superd.threads import PlainItems, call_plain
+from superd.window import DEFAULT_LIMITS, Window
 from superd.work import LATE, CallEnded, Outcome, Sink, Work
 from superd_client.deadline import current_deadline
 from superd_client.errors import ApplicationError
@@ -37,6 +39,7 @@ _REFUSALS: Final = frozenset(
         ErrorCode.PERMISSION_DENIED,
         ErrorCode.RESOURCE_EXHAUSTED,
         ErrorCode.UNAVAILABLE,
+        ErrorCode.CONFLICT,
     }
 )
 
@@ -59,14 +62,17 @@ class Dispatcher:
         on_change: Callable[[], None],
         log_successes: bool = False,
         guard: Guard | None = None,
+        window: Window | None = None,
     ) -> None:
         """`states` is what each service's lifespan yielded, by the service's name; `workers` run plain handlers.
 
-        `on_change` is called when a count in `stats` has changed. Without a `guard` the methods' defaults hold.
+        `on_change` is called when a count in `stats` has changed. Without a `guard` the methods' defaults hold, and
+        without a `window` of keys its own.
         """
         self.endpoints: Final = endpoints
         self._guard = guard or Guard.of_defaults({name: each.access for name, each in endpoints.items()})
         self.screen: Final = self._guard.screen
+        self.repeats: Final = Repeats(window or Window(DEFAULT_LIMITS, now_usec()))
         self.deadlines: Final = Deadlines()
         #: Descriptors that came with the calls that run, by the caller's uid.
         self.descriptors: Final = Counter[int]()
@@ -96,6 +102,21 @@ class Dispatcher:
             deadline=None if due is None else due / 1e6,
         )
 
+    def recall(self, work: Work) -> Outcome | None:
+        """What to answer to a call with a key in place of carrying it out; None where it is to be carried out."""
+        context = work.context
+        found = self.repeats.enter(work.call, work.endpoint, context.caller, context.call_id)
+        if isinstance(found, Keyed):
+            work.keyed = found
+            return None
+        if isinstance(found, ErrorObject):
+            return self.work_failed(work, found)
+        context.log.info("repeat answered", first_call_id=found.call_id)
+        if isinstance(found.answer, ErrorObject):
+            return self.work_failed(work, found.answer)
+        self._stats.calls_served += 1
+        return found.answer
+
     async def carry_out(self, work: Work) -> None:
         """Run the handler and tell the owner of `work` what became of it. The body of the work's task."""
         work.started = started = time.monotonic_ns()
@@ -106,7 +127,7 @@ class Dispatcher:
         try:
             if work.due_usec is not None:
                 self._check_deadline(work.due_usec, started)
-            if endpoint.is_async and endpoint.kind is Kind.CALL:
+            if endpoint.is_async and endpoint.kind is Kind.CALL and work.keyed is None:
                 value = await endpoint.handler(call.params, work.context)
             else:
                 value = await self._run_other(work)
@@ -125,8 +146,37 @@ class Dispatcher:
             self._stats.calls_in_flight -= 1
             if isinstance(outcome, bytes):
                 self._served(work)
+            if work.keyed is not None:
+                self._keep(work, work.keyed, outcome)
             self._on_change()
             work.owner.ended(work, outcome)
+
+    def _keep(self, work: Work, keyed: Keyed, outcome: Outcome | None) -> None:
+        """Keep what a call with a key came to, where that is not done: its task has ended."""
+        step = keyed.step
+        if outcome is not None and keyed.ran:
+            keyed.end(outcome)
+        elif step is None and keyed.ran:
+            keyed.end(CUT_SHORT)
+        elif step is None or step.cancelled():
+            keyed.cancel()
+        else:
+            loop = asyncio.get_running_loop()
+
+            def thread_ended(step: Future[Any]) -> None:
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody asks any more
+                    loop.call_soon_threadsafe(self._keep_late, work, keyed, step)
+
+            step.add_done_callback(thread_ended)
+
+    def _keep_late(self, work: Work, keyed: Keyed, step: Future[Any]) -> None:
+        """The same for what a thread came to after its call was answered."""
+        try:
+            keyed.end(work.endpoint.method.write_result(step.result())[0])
+        except CallEnded:
+            keyed.cancel()  # it did not begin
+        except BaseException as error:  # noqa: BLE001 - whatever a handler raises is an answer
+            keyed.end(_explain(work.endpoint, error))
 
     def _check_deadline(self, due_usec: int, now_nsec: int) -> None:
         """Raise CallEnded if it has passed; else what the handler calls must end by then, too."""
@@ -137,6 +187,8 @@ class Dispatcher:
     async def _run_other(self, work: Work) -> Any:
         """Run what is not simply a coroutine; the result of the call."""
         endpoint, params, context = work.endpoint, work.call.params, work.context
+        if work.keyed is not None:
+            return await self._run_keyed(work, work.keyed)
         if work.sink is not None:
             items = endpoint.handler(params, context)
             if not endpoint.is_async:
@@ -146,6 +198,18 @@ class Dispatcher:
         if endpoint.is_async:
             return await endpoint.handler(*arguments)
         return await call_plain(self._workers, work, *arguments)
+
+    async def _run_keyed(self, work: Work, keyed: Keyed) -> Any:
+        """Run a call with a key. What its handler decides is kept, also where its caller was told meanwhile that it was cancelled."""
+        keyed.ran = True
+        arguments = work.call.params, work.context
+        if work.endpoint.is_async:
+            value = await work.endpoint.handler(*arguments)
+        else:
+            value = await call_plain(self._workers, work, *arguments)
+        if work.answered:
+            keyed.end(work.endpoint.method.write_result(value)[0])
+        return value
 
     def _served(self, work: Work) -> None:
         self._stats.calls_served += 1
@@ -159,6 +223,8 @@ class Dispatcher:
         if not work.answered:
             return self.work_failed(work, _explain(work.endpoint, error), error)
         if not isinstance(error, asyncio.CancelledError | CallEnded):
+            if work.keyed is not None:
+                work.keyed.end(_explain(work.endpoint, error))
             fields = _fields(work.call, work.context.caller, work.context.call_id, work.started)
             self._log.info("a cancelled call raised an exception", exc_info=error, **fields)
         return None
@@ -196,7 +262,8 @@ class Dispatcher:
             self._log.warning("call denied", message_id=MessageId.CALL_DENIED, **fields, **denial)
         elif error.code in _REFUSALS:
             self._stats.calls_refused += 1
-            self._log.warning("call refused", message_id=MessageId.CALL_REFUSED, **fields)
+            tell = self._log.info if error.code == ErrorCode.CONFLICT else self._log.warning
+            tell("call refused", message_id=MessageId.CALL_REFUSED, **fields)
         elif error.code == ErrorCode.INTERNAL_ERROR:
             self._stats.calls_failed += 1
             self._log.error("call failed", message_id=MessageId.CALL_FAILED, exc_info=cause, **fields)

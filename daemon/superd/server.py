@@ -208,6 +208,7 @@ class Server:
 
         What has not ended by then is cancelled and answered so.
         """
+        self._dispatcher.repeats.closed = True
         self._stop_accepting()
         for served in self._served():
             served.drain()

@@ -18,6 +18,8 @@ async def call_plain(workers: Executor, work: Work, *arguments: Any) -> Any:
     """Call the handler of `work` on a worker thread. Cancelled before its turn it does not begin; then it runs on."""
     run = contextvars.copy_context().run
     step = workers.submit(run, _guarded, work, work.endpoint.handler, *arguments)
+    if work.keyed is not None:
+        work.keyed.step = step
     if work.call.received is not None:
         step.add_done_callback(lambda _: work.release())
     value = await asyncio.wrap_future(step)

@@ -8,6 +8,7 @@ from typing_extensions import override
 from superd.context import Context
 from superd.deadlines import Timed
 from superd.handlers import Endpoint
+from superd.repeats import Keyed
 from superd_client.descriptors import Outgoing
 from superd_client.wire.envelope import Notification, Request
 from superd_client.wire.errors import ErrorCode, ErrorObject
@@ -103,6 +104,7 @@ class Work:
         "deadline",
         "due_usec",
         "endpoint",
+        "keyed",
         "owner",
         "sink",
         "source",
@@ -127,6 +129,8 @@ class Work:
         #: What watches for that time, where somebody does.
         self.deadline: Deadline | None = None
         self.answered = False
+        #: Its place among the calls with keys, if it has one.
+        self.keyed: Keyed | None = None
         #: The descriptors that its result takes along.
         self.carried: Outgoing | None = None
         #: When it began, in nanoseconds of CLOCK_MONOTONIC; 0 before.

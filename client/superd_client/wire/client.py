@@ -110,7 +110,7 @@ class ClientConnection(Connection, Generic[CallT]):
     # --- what goes out -------------------------------------------------------------------------------------------
 
     def send_request(
-        self, method: str, params: bytes, call: CallT, call_id: str | None = None, **meta: int | None
+        self, method: str, params: bytes, call: CallT, call_id: str | None = None, **meta: int | str | None
     ) -> tuple[int, bytes]:
         """Begin `call`, whose `params` are a JSON object; return its id and the bytes to write.
 
@@ -119,18 +119,18 @@ class ClientConnection(Connection, Generic[CallT]):
         """
         self._check_may_request()
         request_id = self._last_id + 1
-        body = dump_request(request_id, method, params, dump_meta(call_id, **meta))  # type: ignore[arg-type]  # fds is no None
+        body = dump_request(request_id, method, params, dump_meta(call_id, **meta))  # type: ignore[arg-type]  # each has its own type
         frame = encode_frame(body, self.send_limit)
         self._last_id = request_id
         self._pending[request_id] = call
         return request_id, frame
 
     def send_notification(
-        self, method: str, params: bytes, call_id: str | None = None, **meta: int | None
+        self, method: str, params: bytes, call_id: str | None = None, **meta: int | str | None
     ) -> bytes:
         """Return the bytes of a call that is never answered; raises as send_request does."""
         self._check_may_request()
-        body = dump_notification(method, params, dump_meta(call_id, **meta))  # type: ignore[arg-type]  # fds is no None
+        body = dump_notification(method, params, dump_meta(call_id, **meta))  # type: ignore[arg-type]  # each has its own type
         return encode_frame(body, self.send_limit)
 
     def open_inflow(self, request_id: int, credit: int) -> None:

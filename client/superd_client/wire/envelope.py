@@ -4,6 +4,7 @@ The values are named tuples: immutable, typed, and four times as cheap to make a
 for something that is made once for each call.
 """
 
+import hashlib
 import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, NamedTuple, NotRequired, TypeAlias
@@ -29,6 +30,7 @@ from superd_client.wire.limits import (
     FDS_PER_FRAME_MAX,
     ID_INTEGER_MAX,
     ID_TEXT_MAX,
+    IDEMPOTENCY_KEY_MAX,
     TIME_USEC_MAX,
 )
 
@@ -54,21 +56,28 @@ IdField: TypeAlias = Annotated[
     | Annotated[str, StringConstraints(min_length=1, max_length=ID_TEXT_MAX)],
     _one_error("request_id", "Input should be an integer within 2^53 - 1 or a string of 1 to 64 characters"),
 ]
+_NAME_PATTERN: Final = r"^[A-Za-z0-9._:\-]+\z"
 CallId: TypeAlias = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9._:\-]+\z", min_length=1, max_length=CALL_ID_MAX)
+    str, StringConstraints(pattern=_NAME_PATTERN, min_length=1, max_length=CALL_ID_MAX)
 ]
+KeyText: TypeAlias = Annotated[
+    str, StringConstraints(pattern=_NAME_PATTERN, min_length=1, max_length=IDEMPOTENCY_KEY_MAX)
+]
+TimeUsec: TypeAlias = Annotated[int, Field(ge=0, le=TIME_USEC_MAX)]
 FdCount: TypeAlias = Annotated[int, Field(ge=0, le=FDS_PER_FRAME_MAX)]
 
 
 @with_config(STRICT)
 class MetaFields(TypedDict):
-    """Protocol §5. Times are in microseconds; `deadline_usec` is of CLOCK_MONOTONIC, `gap_usec` a span."""
+    """Protocol §5. Times are in microseconds of CLOCK_MONOTONIC; `gap_usec` is a span."""
 
     call_id: NotRequired[CallId]
-    deadline_usec: NotRequired[Annotated[int, Field(ge=0, le=TIME_USEC_MAX)]]
+    deadline_usec: NotRequired[TimeUsec]
     gap_usec: NotRequired[Annotated[int, Field(ge=1, le=TIME_USEC_MAX)]]
     credit: NotRequired[Annotated[int, Field(ge=1, le=CREDIT_MAX)]]
     fds: NotRequired[FdCount]
+    idempotency_key: NotRequired[KeyText]
+    idempotency_since_usec: NotRequired[TimeUsec]
 
 
 @with_config(STRICT)
@@ -88,7 +97,8 @@ NO_META: Final[MetaFields] = {}
 class Request(NamedTuple):
     """A call that wants an answer. `params` is JSON data, or a model where the parser knows the method.
 
-    `received` is what the parser keeps of the descriptors that came with it; None where none came.
+    `received` is what the parser keeps of the descriptors that came with it; None where none came. `fingerprint` tells
+    a repeat of the same call from another call, where it has an idempotency key (§20); None where it has none.
     """
 
     id: RequestId
@@ -96,6 +106,7 @@ class Request(NamedTuple):
     params: Any
     meta: MetaFields = NO_META
     received: Any = None
+    fingerprint: bytes | None = None
 
     @property
     def call_id(self) -> str | None:
@@ -110,6 +121,7 @@ class Notification(NamedTuple):
     params: Any
     meta: MetaFields = NO_META
     received: Any = None
+    fingerprint: bytes | None = None
 
     @property
     def call_id(self) -> str | None:
@@ -213,9 +225,21 @@ def parse_call(body: bytes, fds: Sequence[int] = ()) -> Request | Notification:
     meta = fields.get("meta", NO_META)
     check_fds(meta.get("fds", 0), fds, fields.get("id"))
     received = fds or None
+    mark = fingerprint(fields["method"], params) if "idempotency_key" in meta else None
     if "id" in fields:
-        return Request(fields["id"], fields["method"], params, meta, received)
-    return Notification(fields["method"], params, meta, received)
+        return Request(fields["id"], fields["method"], params, meta, received, mark)
+    return Notification(fields["method"], params, meta, received, mark)
+
+
+#: Bytes of a fingerprint: too many for two calls of one user to have the same by chance.
+FINGERPRINT_SIZE: Final = 16
+
+
+def fingerprint(method: str, params: object) -> bytes:
+    """What two calls have in common whose method is the same, and whose params, with their members in one order (§20.4)."""
+    digest = hashlib.blake2b(method.encode(), digest_size=FINGERPRINT_SIZE)
+    digest.update(b"\0" + to_json(params, inf_nan_mode="strings"))
+    return digest.digest()
 
 
 def check_fds(declared: int, fds: Sequence[int], request_id: RequestId | None) -> None:
@@ -362,9 +386,11 @@ def dump_meta(
     gap_usec: int | None = None,
     credit: int | None = None,
     fds: int = 0,
+    idempotency_key: str | None = None,
+    idempotency_since_usec: int | None = None,
 ) -> bytes:
     """Write the member `meta` with a comma before it; nothing where there is nothing to say."""
-    # A call id has only characters that need no escape (§5).
+    # A call id and a key have only characters that need no escape (§5).
     members = [] if call_id is None else [b'"call_id":"%b"' % call_id.encode()]
     if deadline_usec is not None:
         members.append(b'"deadline_usec":%d' % deadline_usec)
@@ -374,6 +400,10 @@ def dump_meta(
         members.append(b'"credit":%d' % credit)
     if fds:
         members.append(b'"fds":%d' % fds)
+    if idempotency_key is not None:
+        members.append(b'"idempotency_key":"%b"' % idempotency_key.encode())
+    if idempotency_since_usec is not None:
+        members.append(b'"idempotency_since_usec":%d' % idempotency_since_usec)
     return b',"meta":{%b}' % b",".join(members) if members else b""
 
 
