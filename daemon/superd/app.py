@@ -16,6 +16,7 @@ from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
 from superd import __version__
+from superd.deadlines import now_usec
 from superd.dispatch import Dispatcher
 from superd.guard import Guard
 from superd.journal import MessageId, get_logger
@@ -39,6 +40,7 @@ from superd.services.status import status_service
 from superd.session import SessionLimits
 from superd.settings import Settings
 from superd.stats import Stats
+from superd.window import Window, WindowLimits
 from superd_client.address import parse_address
 from superd_client.contract import Method
 from superd_client.parser import CallParser
@@ -156,6 +158,12 @@ def passed_by_systemd() -> Passed:
         return take_passed(STORED)
     except ActivationError as error:
         raise StartError(str(error), ExitStatus.FAILED) from error
+
+
+def window_limits(settings: Settings) -> WindowLimits:
+    """What of calls with keys is remembered."""
+    age_usec = round(settings.idempotency_age * 1_000_000)
+    return WindowLimits(age_usec, settings.idempotency_entries, settings.idempotency_bytes)
 
 
 def open_listeners(settings: Settings, passed: Passed) -> list[Listener]:
@@ -306,6 +314,7 @@ class Daemon:
             on_change=on_change,
             log_successes=settings.log_level == "debug",
             guard=guard,
+            window=Window(window_limits(settings), now_usec()),
         )
         return Server(
             listeners,

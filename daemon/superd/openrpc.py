@@ -5,7 +5,7 @@ where shared schemas stand, fixed-length arrays, and keywords beside `$ref`, whi
 `as_draft_7` and the `ref_template` take care of them.
 
 OpenRPC knows no streams. The extension `x-superd-kind` says what a method is: "call", "stream" or "upload"; of the latter
-two `x-superd-item` is the schema of an item.
+two `x-superd-item` is the schema of an item. `x-superd-keyed` says that clients send idempotency keys (protocol §20).
 
 OpenRPC wants one error for each code of a method and has no place for the schema of an error's data. So a method
 that declares errors has one entry for -32000, and the extension `x-errors` maps the declared names to schemas.
@@ -96,6 +96,7 @@ def _describe(
         "result": {"name": "result", "schema": schemas[method.name, "result"]},
         "x-params": params,
         "x-idempotent": method.idempotent,
+        "x-superd-keyed": method.keyed,
         "x-superd-kind": kind_of(method).value,
     }
     if (method.name, "item") in schemas:

@@ -20,7 +20,12 @@ from superd.settings import Settings
 from superd.stats import Stats
 from superd_client.builtin import Hello, ProtocolRange, ServiceInfo, Status
 from superd_client.builtin import Listener as ListenerStatus
-from superd_client.wire.limits import FDS_PER_FRAME_MAX, NESTING_MAX, STREAM_CREDIT_DEFAULT
+from superd_client.wire.limits import (
+    FDS_PER_FRAME_MAX,
+    IDEMPOTENCY_KEY_MAX,
+    NESTING_MAX,
+    STREAM_CREDIT_DEFAULT,
+)
 
 #: Seconds between two changes of the line that `systemctl status` shows.
 STATUS_INTERVAL: Final = 1.0
@@ -29,7 +34,15 @@ STATUS_INTERVAL: Final = 1.0
 PROTOCOL_VERSION: Final = 1
 
 #: What `rpc.hello` names: the parts of version 1 that a smaller server may lack.
-FEATURES: Final = ("cancellation", "deadlines", "goaway", "notifications", "streams", "uploads")
+FEATURES: Final = (
+    "cancellation",
+    "deadlines",
+    "goaway",
+    "idempotency_keys",
+    "notifications",
+    "streams",
+    "uploads",
+)
 
 _SYSTEMCTL_TIMEOUT: Final = 5.0
 
@@ -107,6 +120,10 @@ def limits_in_force(settings: Settings) -> dict[str, int]:
         "stream_credit_default": STREAM_CREDIT_DEFAULT,
         "fds_per_frame_max": FDS_PER_FRAME_MAX,
         "nesting_max": NESTING_MAX,
+        "idempotency_key_max": IDEMPOTENCY_KEY_MAX,
+        "idempotency_age_default": round(settings.idempotency_age * 1_000_000),
+        "idempotency_entries_default": settings.idempotency_entries,
+        "idempotency_bytes_default": settings.idempotency_bytes,
     }
 
 

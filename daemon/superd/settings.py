@@ -28,6 +28,9 @@ from superd_client.wire.limits import (
     FRAME_SIZE_DEFAULT,
     FRAME_SIZE_MAX,
     FRAME_SIZE_MIN,
+    IDEMPOTENCY_AGE_DEFAULT,
+    IDEMPOTENCY_BYTES_DEFAULT,
+    IDEMPOTENCY_ENTRIES_DEFAULT,
     STREAMS_DEFAULT,
     WRITE_BUFFER_DEFAULT,
 )
@@ -195,6 +198,18 @@ class Settings(BaseSettings):
     keep_connections: bool = Field(
         default=False,
         description="Whether connections outlive a restart. Needs FileDescriptorStoreMax= in the unit.",
+    )
+    idempotency_age: Seconds = Field(
+        default=IDEMPOTENCY_AGE_DEFAULT / 1_000_000,
+        description="Seconds for which the answer to a call with an idempotency key is kept for its repeats.",
+    )
+    idempotency_entries: Count = Field(
+        default=IDEMPOTENCY_ENTRIES_DEFAULT,
+        description="Calls with a key of one user that are remembered: bounds memory.",
+    )
+    idempotency_bytes: Size = Field(
+        default=IDEMPOTENCY_BYTES_DEFAULT,
+        description="Bytes of the answers of one user that are kept for repeats: bounds memory.",
     )
 
     @classmethod

@@ -13,12 +13,11 @@ All times are in microseconds of CLOCK_MONOTONIC, which callers read too.
 
 import operator
 from collections.abc import Iterator
-from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic_core import from_json, to_json
 
-from superd_client.wire.envelope import FINGERPRINT_SIZE, CallId, KeyText, TimeUsec
+from superd.window_dump import ERROR_MARK, Dump, Record
 from superd_client.wire.errors import ErrorCode, ErrorObject
 from superd_client.wire.limits import (
     IDEMPOTENCY_AGE_DEFAULT,
@@ -243,7 +242,7 @@ class Window:
 
     def dump(self) -> dict[str, Any]:
         """All of it, as JSON data for `load`. What runs now is told as lost: nothing of it will be known."""
-        return _Dump(
+        return Dump(
             since_usec=self._since_usec,
             gone_usec={uid: user.gone_usec for uid, user in self._users.items() if user.gone_usec},
             entries=tuple(map(_as_record, self._all())),
@@ -260,7 +259,7 @@ class Window:
 
         Raises ValueError for what `dump` did not write, or not before now on this host, and changes nothing then.
         """
-        dump = _Dump.model_validate(data)
+        dump = Dump.model_validate(data)
         ends = [now_usec if each.ended_usec is None else each.ended_usec for each in dump.entries]
         times = [dump.since_usec, *dump.gone_usec.values(), *ends]
         begins = [each.began_usec for each in dump.entries]
@@ -276,7 +275,7 @@ class Window:
         for record, ended_usec in zip(dump.entries, ends, strict=True):
             self._take(record, ended_usec)
 
-    def _take(self, record: "_Record", ended_usec: int) -> None:
+    def _take(self, record: Record, ended_usec: int) -> None:
         user = self._users.setdefault(record.uid, _User())
         self._make_room(user)  # all has ended: there is always something that can go
         entry = Entry(
@@ -305,7 +304,7 @@ def _conflict(reason: Literal["different", "running", "lost"], message: str) -> 
     return ErrorObject(ErrorCode.CONFLICT, message, {"reason": reason})
 
 
-_ERROR: Final = b"\0"
+_ERROR: Final = ERROR_MARK.encode()
 
 
 def _written(answer: Answer | None) -> bytes | None:
@@ -316,39 +315,8 @@ def _read(answer: bytes) -> Answer:
     return ErrorObject(*from_json(answer[1:])) if answer.startswith(_ERROR) else answer
 
 
-# --- what a dump looks like ------------------------------------------------------------------------------------------
-
-
-def _check_answer(answer: str) -> str:
-    """It is put into messages as it is, so that it must be JSON."""
-    value = from_json(answer.removeprefix("\0"), allow_inf_nan=False)
-    if answer.startswith("\0"):
-        ErrorObject(*value)
-    return answer
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-class _Record(_Part):
-    uid: Annotated[int, Field(ge=0, lt=1 << 32)]
-    key: KeyText
-    fingerprint: Annotated[str, Field(pattern=rf"^[0-9a-f]{{{2 * FINGERPRINT_SIZE}}}\z")]
-    call_id: CallId
-    began_usec: TimeUsec
-    ended_usec: TimeUsec | None
-    answer: Annotated[str, AfterValidator(_check_answer)] | None
-
-
-class _Dump(_Part):
-    since_usec: TimeUsec
-    gone_usec: dict[Annotated[int, Field(ge=0, lt=1 << 32, strict=False)], TimeUsec]
-    entries: Annotated[tuple[_Record, ...], Field(strict=False)]
-
-
-def _as_record(entry: Entry) -> _Record:
-    return _Record(
+def _as_record(entry: Entry) -> Record:
+    return Record(
         uid=entry.uid,
         key=entry.key,
         fingerprint=entry.fingerprint.hex(),

@@ -23,6 +23,7 @@ from superd.services.echo import echo_service
 from superd.services.protocol import protocol_service
 from superd.session import SessionLimits
 from superd.stats import Stats
+from superd.window import Window
 from superd_client.builtin import Hello, Nothing, ProtocolRange
 from superd_client.contract import Method
 from superd_client.parser import CallParser
@@ -146,6 +147,7 @@ def running_server(
     debug: bool = False,
     rules: Rules | None = None,
     discover: bool = False,
+    window: Window | None = None,
     listeners: Callable[[str], list[Listener]] = lambda path: [bind_listener(f"unix:{path}", 0o600)],
 ) -> Iterator[Running]:
     """Serve echo.echo and `services` until the end of the block; then drain, and fail for whatever is left behind."""
@@ -176,6 +178,7 @@ def running_server(
                     on_change=changes.notify,
                     log_successes=debug,
                     guard=guard,
+                    window=window,
                 ),
                 parse=CallParser(registry.methods),
                 limits=limits,

@@ -70,6 +70,8 @@ class Description:
                 self._out.line("    ", text)
         if method.is_idempotent:
             self._out.line("    ", "Idempotent: carrying it out twice is the same as once.")
+        if method.is_keyed:
+            self._out.line("    ", "Keyed: calls with the same idempotency key are carried out once.")
         self._write_members("Params", method.params, requirement=True)
         if method.item is not None:
             self._write_object(f"Item {self._types.type_of(method.item)}", method.item)

@@ -42,6 +42,7 @@ class MethodInfo(_Part):
     whole_params: Schema | None = Field(default=None, alias="x-params")
     errors: dict[str, Schema] = Field(default={}, alias="x-errors")
     is_idempotent: bool | None = Field(default=None, alias="x-idempotent")
+    is_keyed: bool | None = Field(default=None, alias="x-superd-keyed")
     kind: str = Field(default="call", alias="x-superd-kind")
     item: Schema | None = Field(default=None, alias="x-superd-item")
 

@@ -1,0 +1,48 @@
+"""What one process tells the next of its window of idempotency keys: JSON data, checked as strictly as a peer's."""
+
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic_core import from_json
+
+from superd_client.wire.envelope import FINGERPRINT_SIZE, CallId, KeyText, TimeUsec
+from superd_client.wire.errors import ErrorObject
+
+#: What stands before an answer that is an error; a JSON text does not begin so.
+ERROR_MARK: Final = "\0"
+
+
+_error: Final = TypeAdapter(ErrorObject)
+
+
+def _check_answer(answer: str) -> str:
+    """It is put into messages as it is, so that it must be JSON."""
+    if answer.startswith(ERROR_MARK):
+        _error.validate_json(answer[1:], strict=True)
+    else:
+        from_json(answer, allow_inf_nan=False)
+    return answer
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Record(_Part):
+    """One call. `ended_usec` is None while it runs, `answer` where there is none to tell."""
+
+    uid: Annotated[int, Field(ge=0, lt=1 << 32)]
+    key: KeyText
+    fingerprint: Annotated[str, Field(pattern=rf"^[0-9a-f]{{{2 * FINGERPRINT_SIZE}}}\z")]
+    call_id: CallId
+    began_usec: TimeUsec
+    ended_usec: TimeUsec | None
+    answer: Annotated[str, AfterValidator(_check_answer)] | None
+
+
+class Dump(_Part):
+    """A window. The entries that have ended stand first, in the order in which they did."""
+
+    since_usec: TimeUsec
+    gone_usec: dict[Annotated[int, Field(ge=0, lt=1 << 32, strict=False)], TimeUsec]
+    entries: Annotated[tuple[Record, ...], Field(strict=False)]
