@@ -72,7 +72,7 @@ class Dispatcher:
         self.endpoints: Final = endpoints
         self._guard = guard or Guard.of_defaults({name: each.access for name, each in endpoints.items()})
         self.screen: Final = self._guard.screen
-        self.repeats: Final = Repeats(window or Window(DEFAULT_LIMITS, now_usec()))
+        self.repeats: Final = Repeats(Window(DEFAULT_LIMITS, now_usec()) if window is None else window)
         self.deadlines: Final = Deadlines()
         #: Descriptors that came with the calls that run, by the caller's uid.
         self.descriptors: Final = Counter[int]()
