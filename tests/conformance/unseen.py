@@ -24,7 +24,6 @@ UNSEEN: Final[Mapping[str, str]] = {
     "7.6.4": _CLIENT,
     "7.6.5": _CLIENT,
     "8.8": "needs a policy that refuses this caller",
-    "8.14": "reserved",
     "8.18": "needs a server with the smallest frame limit",
     "8.19": _CLIENT,
     "9.1": _ADDRESS,
@@ -39,4 +38,9 @@ UNSEEN: Final[Mapping[str, str]] = {
     "18.10": _CLIENT,
     "19.2": _CLIENT,
     "19.6": "needs a service manager that restarts the server",
+    "20.2": _CLIENT,
+    "20.7": "needs a server that was killed, or answers that it does not keep",
+    "20.10": "needs time, or more calls than are reasonable",
+    "20.12": "needs a request that a stopping server reads late",
+    "20.14": _CLIENT,
 }

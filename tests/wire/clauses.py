@@ -123,4 +123,43 @@ TESTS: Final[Mapping[str, Sequence[str]]] = {
         "tests/daemon/test_restart.py::test_a_stream_ends_behind_its_last_item",
         "tests/client/test_flows.py::test_a_stream_that_a_restart_ended_is_not_begun_again",
     ],
+    "20.1": [
+        "tests/daemon/test_repeats.py::test_a_repeat_gets_the_first_answer_on_whichever_connection",
+        "tests/daemon/test_window.py::test_keys_are_of_their_user",
+    ],
+    "20.2": [
+        "tests/client/test_repeats.py::test_a_call_with_a_key_says_since_when",
+        "tests/client/test_repeats.py::test_a_refused_call_is_no_use_of_its_key",
+    ],
+    "20.3": [
+        "tests/daemon/test_repeats.py::test_a_repeat_gets_the_first_failure_under_its_own_call_id",
+        "tests/daemon/test_repeats.py::test_params_that_do_not_fit_use_no_key_up",
+        "tests/daemon/test_repeats.py::test_a_call_whose_deadline_had_passed_may_be_repeated",
+    ],
+    "20.7": [
+        "tests/daemon/test_window.py::test_an_end_that_is_not_known",
+        "tests/daemon/test_window.py::test_a_dump_is_loaded",
+    ],
+    "20.8": [
+        "tests/daemon/test_repeats.py::test_a_caller_that_vanishes_may_come_back_for_its_answer",
+        "tests/daemon/test_repeats.py::test_what_a_cancelled_handler_decides_counts",
+        "tests/daemon/test_repeats.py::test_a_thread_that_goes_on_after_the_cancellation",
+    ],
+    "20.9": [
+        "tests/daemon/test_window.py::test_no_call_is_ever_carried_out_twice",
+        "tests/daemon/test_window.py::test_before_the_window_began_nothing_is_known",
+    ],
+    "20.10": [
+        "tests/daemon/test_window.py::test_answers_are_kept_for_the_age_after_their_calls_ended",
+        "tests/daemon/test_window.py::test_the_oldest_goes_where_a_user_has_too_many",
+        "tests/daemon/test_window.py::test_the_size_of_an_answer",
+        "tests/daemon/test_repeats.py::test_more_calls_with_keys_than_are_remembered_run",
+    ],
+    "20.11": ["tests/daemon/test_repeats.py::test_what_cannot_be_told_again_takes_no_key"],
+    "20.12": ["tests/daemon/test_repeats.py::test_a_server_that_stops_begins_no_call_with_a_key"],
+    "20.13": ["tests/client/test_repeats.py::test_a_server_that_knows_no_keys_refuses_them"],
+    "20.14": [
+        "tests/client/test_repeats.py::test_a_refusal_of_the_repeat_leaves_the_outcome_unknown",
+        "tests/client/test_repeats.py::test_a_failure_of_the_repeat_is_the_answer",
+    ],
 }
