@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from superd_client.blob import Blob
 from superd_client.contract import Message, Method, UntypedMethod, check_method_name
+from superd_client.fd import Fd
 from superd_client.wire.envelope import Failure, MessageRefused, Mismatch, Result, dump_result, parse_reply
 from superd_client.wire.errors import ErrorObject
 from superd_client.wire.limits import NESTING_MAX
@@ -80,6 +82,27 @@ def test_what_a_method_says_of_itself() -> None:
     assert (lookup.idempotent, lookup.summary, dict(lookup.errors)) == (True, "Find an item.", {"Lost": Lost})
     with pytest.raises(AttributeError):
         lookup.more = 1  # type: ignore[attr-defined]
+
+
+class WithFd(Message):
+    file: Fd
+
+
+def test_a_keyed_method() -> None:
+    assert Method("a.b", Lookup, Item, keyed=True).keyed
+    assert not lookup.keyed
+    assert not UntypedMethod("a.b").keyed
+    with pytest.raises(ValueError, match="may be carried out twice, and needs no keys"):
+        Method("a.b", Lookup, Item, keyed=True, idempotent=True)
+
+
+@pytest.mark.parametrize(
+    ("params", "result"), [(WithFd, Item), (Lookup, Fd), (Lookup, Blob), (Lookup, list[WithFd])]
+)
+def test_what_cannot_be_told_again_is_not_keyed(params: Any, result: Any) -> None:
+    assert not Method("a.b", params, result).is_repeatable
+    with pytest.raises(TypeError, match=r"a\.b: params and result of a keyed method cannot hold descriptors"):
+        Method("a.b", params, result, keyed=True)
 
 
 def test_messages_are_strict() -> None:

@@ -48,7 +48,7 @@ lookup = Method(
     "store.lookup", Lookup, Item, idempotent=True, errors=[OutOfStock], summary="Look an item up."
 )
 numbers = Method("store.numbers", Nothing, dict[str, Any])
-fail = Method("store.fail", Nothing, int, summary="Fail in a way that nobody declared.")
+fail = Method("store.fail", Nothing, int, keyed=True, summary="Fail in a way that nobody declared.")
 wait = Method("store.wait", Nothing, int, summary="Never answer.")
 
 store = Service("store", version="2.1.0")

@@ -247,7 +247,8 @@ def test_describe(superctl: Superctl) -> None:
 def test_describe_a_method_without_params(superctl: Superctl) -> None:
     done = superctl("describe", "store.fail")
     assert done.out.startswith(
-        "store.fail() -> integer\n    Fail in a way that nobody declared.\n\nParams: none\n\nResult integer\n\nJSON Schema\n"
+        "store.fail() -> integer\n    Fail in a way that nobody declared.\n"
+        "    Keyed: calls with the same idempotency key are carried out once.\n\nParams: none\n\nResult integer\n\nJSON Schema\n"
     )
 
 

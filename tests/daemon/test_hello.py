@@ -17,7 +17,13 @@ def fixture_path(tmp_path: Path) -> Path:
 
 
 def test_hello(path: Path) -> None:
-    environment = {"SUPERD_STREAMS": "7", "SUPERD_FRAME_SIZE": "1MiB", "INVOCATION_ID": "abc"}
+    environment = {
+        "SUPERD_STREAMS": "7",
+        "SUPERD_FRAME_SIZE": "1MiB",
+        "SUPERD_IDEMPOTENCY_AGE": "1min 30s",
+        "SUPERD_IDEMPOTENCY_ENTRIES": "12",
+        "INVOCATION_ID": "abc",
+    }
     with superd(path=path, environment=environment) as daemon, daemon.client() as client:
         said = client.ask(request("rpc.hello"))["result"]
         assert said["protocol"] == {"min": 1, "max": 1}
@@ -29,9 +35,15 @@ def test_hello(path: Path) -> None:
             "stream_credit_default": limits.STREAM_CREDIT_DEFAULT,
             "fds_per_frame_max": limits.FDS_PER_FRAME_MAX,
             "nesting_max": limits.NESTING_MAX,
+            "idempotency_key_max": limits.IDEMPOTENCY_KEY_MAX,
+            "idempotency_age_default": 90_000_000,
+            "idempotency_entries_default": 12,
+            "idempotency_bytes_default": limits.IDEMPOTENCY_BYTES_DEFAULT,
         }
         assert (said["version"], said["invocation_id"]) == ("0.1.0", "abc")
-        assert {"streams", "uploads", "deadlines", "cancellation", "goaway"} <= set(said["features"])
+        assert {"streams", "uploads", "deadlines", "cancellation", "goaway", "idempotency_keys"} <= set(
+            said["features"]
+        )
         # At any time, and any number of times.
         assert client.ask(echo("x", 2))["id"] == 2
         assert client.ask(request("rpc.hello", {}, 3))["result"] == said

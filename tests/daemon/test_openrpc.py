@@ -210,6 +210,7 @@ def test_what_people_read(document: dict[str, Any]) -> None:
     assert by_name["near"]["schema"] == {"$ref": "#/components/schemas/Place"}
     assert "title" not in by_name["limit"]["schema"]
     assert described["x-idempotent"] is False
+    assert described["x-superd-keyed"] is False
     assert method(document, "store.grow")["x-idempotent"] is True
     assert "summary" not in method(document, "store.grow")
     assert "description" not in method(document, "store.count")

@@ -8,6 +8,7 @@ from superd_client import (
     AsyncItemSink,
     AsyncItemStream,
     Client,
+    IdempotencyKey,
     ItemSink,
     ItemStream,
     Message,
@@ -40,6 +41,7 @@ assert_type(tags, Method[Lookup, list[str]])
 def blocking(client: Client) -> None:
     assert_type(client.call(lookup, Lookup(sku="A-1")), Item)
     assert_type(client.call(lookup, Lookup(sku="A-1"), timeout=0.5, call_id="romd-1").quantity, int)
+    assert_type(client.call(lookup, Lookup(sku="A-1"), idempotency_key=IdempotencyKey()).quantity, int)
     assert_type(client.call(count, Lookup(sku="A-1")), int)
     assert_type(client.call(tags, Lookup(sku="A-1")), list[str])
     assert_type(client.call(echo, Echo(text="x")), Echo)
