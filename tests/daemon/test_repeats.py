@@ -380,8 +380,9 @@ def test_a_server_that_stops_begins_no_call_with_a_key() -> None:
         async def drain_with_more_to_read() -> None:
             # What is sent now is read when the drain looks for what had been sent before it.
             client.send(order(6, "after", 2), order(5, "before", 3), request("shop.order", {"number": 7}, 4))
-            server.loop.create_task(server.drain())
+            drain = asyncio.ensure_future(server.drain())
             await gate.open()
+            await drain
 
         server.run(drain_with_more_to_read())
         replies = {}
