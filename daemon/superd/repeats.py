@@ -6,7 +6,8 @@ from typing import Any, Final
 from superd.deadlines import now_usec
 from superd.handlers import Endpoint, Kind
 from superd.peer import Caller
-from superd.window import Answer, Entry, Known, Window
+from superd.window import Window
+from superd.window_entry import Answer, Entry, Known
 from superd_client.wire.envelope import Notification, Request
 from superd_client.wire.errors import ErrorCode, ErrorObject
 

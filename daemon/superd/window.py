@@ -11,22 +11,18 @@ the youngest call of this user that had to go before its time (`gone_usec`).
 All times are in microseconds of CLOCK_MONOTONIC, which callers read too.
 """
 
-import operator
 from collections.abc import Iterator
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
-from pydantic_core import from_json, to_json
-
-from superd.window_dump import ERROR_MARK, Dump, Record
+from superd.window_dump import Dump, Record, check_times, found_record
+from superd.window_entry import Answer, Entry, Known, as_record, conflict, end_of, tell_repeat, write_answer
+from superd.window_store import WindowStore
 from superd_client.wire.errors import ErrorCode, ErrorObject
 from superd_client.wire.limits import (
     IDEMPOTENCY_AGE_DEFAULT,
     IDEMPOTENCY_BYTES_DEFAULT,
     IDEMPOTENCY_ENTRIES_DEFAULT,
 )
-
-#: What became of a call: its result as JSON, or the error to answer with.
-Answer: TypeAlias = bytes | ErrorObject
 
 #: The largest part of a user's bytes that one answer may take: a large one does not push out all others.
 ANSWER_SHARE: Final = 8
@@ -50,35 +46,6 @@ DEFAULT_LIMITS: Final = WindowLimits(
 )
 
 
-class Entry:
-    """One call with a key. It runs until `ended_usec` is set; then `answer` is what to tell a repeat, None if unknown."""
-
-    __slots__ = ("answer", "began_usec", "call_id", "ended_usec", "fingerprint", "key", "uid")
-
-    def __init__(self, uid: int, key: str, fingerprint: bytes, call_id: str, began_usec: int) -> None:
-        self.uid: Final = uid
-        self.key: Final = key
-        self.fingerprint: Final = fingerprint
-        #: Names the first call in the log.
-        self.call_id: Final = call_id
-        self.began_usec: Final = began_usec
-        self.ended_usec: int | None = None
-        #: As JSON: a result, or behind a zero byte an error.
-        self.answer: bytes | None = None
-
-    @property
-    def size(self) -> int:
-        """Bytes of its answer."""
-        return 0 if self.answer is None else len(self.answer)
-
-
-class Known(NamedTuple):
-    """A repeat: the answer to the first call, which had this call id."""
-
-    answer: Answer
-    call_id: str
-
-
 class _User:
     """The calls of one user: by key, and those that have ended in the order in which they did."""
 
@@ -96,14 +63,21 @@ class _User:
 class Window:
     """Remembers calls with keys, within limits by user."""
 
-    def __init__(self, limits: WindowLimits, now_usec: int) -> None:
-        """Be complete since now."""
+    def __init__(self, limits: WindowLimits, now_usec: int, store: WindowStore | None = None) -> None:
+        """Be complete since now; or go on from what is in `store`, within these limits, and write all down there.
+
+        Raises ValueError for a store that makes no sense.
+        """
         self._limits: Final = limits
         self._since_usec = now_usec
+        self._store: Final = store
+        self._stored_since_usec = 0
         self._users: dict[int, _User] = {}
         #: What has ended, of all users, in the order in which it did.
         self._ended: dict[Entry, None] = {}
         self._count = self._size = 0
+        if store is not None:
+            self._recover(store, now_usec)
 
     def __len__(self) -> int:
         """How many calls it remembers."""
@@ -130,19 +104,29 @@ class Window:
             user = self._users[uid] = _User()
         found = user.entries.get(key)
         if found is not None:
-            return _repeated(found, fingerprint)
+            return tell_repeat(found, fingerprint)
         if since_usec is not None and not self._is_complete(user, since_usec, now_usec):
             self._forget_unused(uid, now_usec)
-            return _conflict(
+            return conflict(
                 "lost", "the key may have been used, and what became of the call is not known any more"
             )
-        if not self._make_room(user):
+        entry = Entry(uid, key, fingerprint, call_id, now_usec)
+        if not (self._make_room(user) and self._write_down(entry)):
             self._forget_unused(uid, now_usec)
             data = {"resource": RESOURCE, "used": len(user.entries), "limit": self._limits.entries_of_user}
             return ErrorObject(ErrorCode.RESOURCE_EXHAUSTED, "too many calls with keys run", data)
-        entry = user.entries[key] = Entry(uid, key, fingerprint, call_id, now_usec)
+        user.entries[key] = entry
         self._count += 1
         return entry
+
+    def _write_down(self, entry: Entry) -> bool:
+        """Write that a call begins, where that is to outlive the process; False where the kernel has no room."""
+        if self._store is not None:
+            try:
+                self._store.begin(entry)
+            except OSError:
+                return False
+        return True
 
     def knows(self, uid: int, key: str) -> bool:
         """Whether a call with this key is remembered."""
@@ -168,7 +152,10 @@ class Window:
     def end(self, entry: Entry, answer: Answer | None, now_usec: int) -> None:
         """Keep what a call came to; None where that is not known, or cannot be told again. Has an effect once."""
         if entry.ended_usec is None:
-            self._end(entry, _written(answer), now_usec)
+            written = write_answer(answer)
+            if self._store is not None and entry.slot >= 0:
+                self._store.end(entry, written, now_usec)
+            self._end(entry, written, now_usec)
 
     def cancel(self, entry: Entry, now_usec: int) -> None:
         """Forget a call whose handler did not run. Has no effect on one that has ended."""
@@ -203,7 +190,7 @@ class Window:
         """Forget what ended longer ago than the age."""
         while self._ended:
             entry = next(iter(self._ended))
-            if _end_of(entry) > now_usec - self._limits.age_usec:
+            if end_of(entry) > now_usec - self._limits.age_usec:
                 return
             self._remove(self._users[entry.uid], entry)
             self._forget_unused(entry.uid, now_usec)
@@ -227,8 +214,17 @@ class Window:
         if oldest is None:
             return False
         user.gone_usec = max(user.gone_usec, oldest.began_usec)
+        if oldest.began_usec > self._stored_since_usec:
+            # For all users, which costs some of them an answer if this process is killed.
+            self._store_since(oldest.began_usec)
         self._remove(user, oldest)
         return True
+
+    def _store_since(self, usec: int) -> None:
+        """Write since when what is written is complete."""
+        if self._store is not None:
+            self._stored_since_usec = usec
+            self._store.set_complete_since(usec)
 
     def _remove(self, user: _User, entry: Entry) -> None:
         del user.entries[entry.key]
@@ -237,6 +233,8 @@ class Window:
         user.size -= entry.size
         self._size -= entry.size
         self._count -= 1
+        if self._store is not None and entry.slot >= 0:
+            self._store.remove(entry)
 
     # --- from one process to the next --------------------------------------------------------------------------------
 
@@ -245,7 +243,7 @@ class Window:
         return Dump(
             since_usec=self._since_usec,
             gone_usec={uid: user.gone_usec for uid, user in self._users.items() if user.gone_usec},
-            entries=tuple(map(_as_record, self._all())),
+            entries=tuple(map(as_record, self._all())),
         ).model_dump(mode="json")
 
     def _all(self) -> Iterator[Entry]:
@@ -260,68 +258,41 @@ class Window:
         Raises ValueError for what `dump` did not write, or not before now on this host, and changes nothing then.
         """
         dump = Dump.model_validate(data)
-        ends = [now_usec if each.ended_usec is None else each.ended_usec for each in dump.entries]
-        times = [dump.since_usec, *dump.gone_usec.values(), *ends]
-        begins = [each.began_usec for each in dump.entries]
-        if max(times) > now_usec or ends != sorted(ends) or any(map(operator.gt, begins, ends)):
-            message = "the times of the window are not in order"
-            raise ValueError(message)
-        if len({(each.uid, each.key) for each in dump.entries}) < len(dump.entries):
-            message = "a key stands in the window twice"
-            raise ValueError(message)
+        ends = check_times(dump, now_usec)
         self._since_usec = dump.since_usec
         for uid, gone_usec in dump.gone_usec.items():
             self._users.setdefault(uid, _User()).gone_usec = gone_usec
-        for record, ended_usec in zip(dump.entries, ends, strict=True):
-            self._take(record, ended_usec)
+        written = [self._take(record, usec) for record, usec in zip(dump.entries, ends, strict=True)]
+        if all(written):
+            # Last, for only now is all of it written.
+            self._store_since(max([dump.since_usec, *(user.gone_usec for user in self._users.values())]))
 
-    def _take(self, record: Record, ended_usec: int) -> None:
+    def _recover(self, store: WindowStore, now_usec: int) -> None:
+        """Go on from what another process has written down; what had not ended then is lost."""
+        self._since_usec = self._stored_since_usec = store.complete_since_usec
+        found = sorted(
+            store.read(), key=lambda each: now_usec if each.ended_usec is None else each.ended_usec
+        )
+        data = Dump.model_validate(
+            {"since_usec": self._since_usec, "gone_usec": {}, "entries": [*map(found_record, found)]}
+        )
+        ends = check_times(data, now_usec)
+        for record, ended_usec, each in zip(data.entries, ends, found, strict=True):
+            self._take(record, ended_usec, each.slot)
+
+    def _take(self, record: Record, ended_usec: int, slot: int = -1) -> bool:
+        """Remember what another process has begun; whether it is written down, as what has a slot is already."""
         user = self._users.setdefault(record.uid, _User())
         self._make_room(user)  # all has ended: there is always something that can go
         entry = Entry(
             record.uid, record.key, bytes.fromhex(record.fingerprint), record.call_id, record.began_usec
         )
+        answer = None if record.answer is None else record.answer.encode()
+        entry.slot = slot
+        written = slot >= 0 or self._write_down(entry)
+        if self._store is not None and written and slot < 0:
+            self._store.end(entry, answer, ended_usec)
         user.entries[record.key] = entry
         self._count += 1
-        self._end(entry, None if record.answer is None else record.answer.encode(), ended_usec)
-
-
-def _end_of(entry: Entry) -> int:
-    return entry.began_usec if entry.ended_usec is None else entry.ended_usec
-
-
-def _repeated(entry: Entry, fingerprint: bytes) -> Known | ErrorObject:
-    if entry.fingerprint != fingerprint:
-        return _conflict("different", "the key was used for another call: other params, or another method")
-    if entry.ended_usec is None:
-        return _conflict("running", "the first call with this key still runs")
-    if entry.answer is None:
-        return _conflict("lost", "the first call with this key was begun, and what became of it is not known")
-    return Known(_read(entry.answer), entry.call_id)
-
-
-def _conflict(reason: Literal["different", "running", "lost"], message: str) -> ErrorObject:
-    return ErrorObject(ErrorCode.CONFLICT, message, {"reason": reason})
-
-
-_ERROR: Final = ERROR_MARK.encode()
-
-
-def _written(answer: Answer | None) -> bytes | None:
-    return _ERROR + to_json(answer, inf_nan_mode="null") if isinstance(answer, ErrorObject) else answer
-
-
-def _read(answer: bytes) -> Answer:
-    return ErrorObject(*from_json(answer[1:])) if answer.startswith(_ERROR) else answer
-
-
-def _as_record(entry: Entry) -> Record:
-    return Record(
-        uid=entry.uid,
-        key=entry.key,
-        fingerprint=entry.fingerprint.hex(),
-        call_id=entry.call_id,
-        began_usec=entry.began_usec,
-        ended_usec=entry.ended_usec,
-        answer=None if entry.answer is None else entry.answer.decode(),
-    )
+        self._end(entry, answer, ended_usec)
+        return written

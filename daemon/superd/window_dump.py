@@ -1,10 +1,12 @@
 """What one process tells the next of its window of idempotency keys: JSON data, checked as strictly as a peer's."""
 
-from typing import Annotated, Final
+import operator
+from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic_core import from_json
 
+from superd.window_store import Found
 from superd_client.wire.envelope import FINGERPRINT_SIZE, CallId, KeyText, TimeUsec
 from superd_client.wire.errors import ErrorObject
 
@@ -46,3 +48,30 @@ class Dump(_Part):
     since_usec: TimeUsec
     gone_usec: dict[Annotated[int, Field(ge=0, lt=1 << 32, strict=False)], TimeUsec]
     entries: Annotated[tuple[Record, ...], Field(strict=False)]
+
+
+def check_times(dump: Dump, now_usec: int) -> list[int]:
+    """When each call ended, now where it ran; raises ValueError where that is not in order, or a key stands there twice."""
+    ends = [now_usec if each.ended_usec is None else each.ended_usec for each in dump.entries]
+    begins = [each.began_usec for each in dump.entries]
+    latest = max(dump.since_usec, *dump.gone_usec.values(), *ends, 0)
+    if latest > now_usec or ends != sorted(ends) or any(map(operator.gt, begins, ends)):
+        message = "the times of the window are not in order"
+        raise ValueError(message)
+    if len({(each.uid, each.key) for each in dump.entries}) < len(dump.entries):
+        message = "a key stands in the window twice"
+        raise ValueError(message)
+    return ends
+
+
+def found_record(found: Found) -> dict[str, Any]:
+    """What was written down, as a Record reads it."""
+    return {
+        "uid": found.uid,
+        "key": found.key,
+        "fingerprint": found.fingerprint.hex(),
+        "call_id": found.call_id,
+        "began_usec": found.began_usec,
+        "ended_usec": found.ended_usec,
+        "answer": None if found.answer is None else found.answer.decode(),
+    }

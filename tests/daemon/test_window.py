@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from superd.window import ANSWER_SHARE, USERS_SHARE, Answer, Entry, Known, Window, WindowLimits
+from superd.window import ANSWER_SHARE, USERS_SHARE, Window, WindowLimits
+from superd.window_entry import Answer, Entry, Known
 from superd_client.wire.errors import ErrorCode, ErrorObject
 
 AGE: Final = 1000
@@ -279,10 +280,13 @@ class Ledger:
         elif what == "restart":
             self.restart()
         elif what == "kill":
-            self.running.clear()
-            self.window = make(now=self.now)
+            self.kill()
         elif name in self.running:
             self.finish(name, ran=what == "end")
+
+    def kill(self) -> None:
+        self.running.clear()
+        self.window = make(now=self.now)
 
     def call(self, name: tuple[int, str]) -> None:
         uid, key = name
