@@ -11,6 +11,7 @@ the youngest call of this user that had to go before its time (`gone_usec`).
 All times are in microseconds of CLOCK_MONOTONIC, which callers read too.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
@@ -53,7 +54,8 @@ class _User:
 
     def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
-        self.ended: dict[str, Entry] = {}
+        # Not a dict: to find its first entry after many were removed means to look at all their places.
+        self.ended: OrderedDict[str, Entry] = OrderedDict()
         #: Bytes of all answers.
         self.size = 0
         #: When the youngest call began that had to go before its time.
@@ -74,7 +76,7 @@ class Window:
         self._stored_since_usec = 0
         self._users: dict[int, _User] = {}
         #: What has ended, of all users, in the order in which it did.
-        self._ended: dict[Entry, None] = {}
+        self._ended: OrderedDict[Entry, None] = OrderedDict()
         self._count = self._size = 0
         if store is not None:
             self._recover(store, now_usec)
