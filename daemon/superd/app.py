@@ -41,8 +41,10 @@ from superd.session import SessionLimits
 from superd.settings import Settings
 from superd.stats import Stats
 from superd.window import Window, WindowLimits
+from superd.window_kept import STORED_WINDOW, open_window
 from superd_client.address import parse_address
 from superd_client.contract import Method
+from superd_client.descriptors import close_all
 from superd_client.parser import CallParser
 
 #: Seconds for worker threads that have nothing to do to end, where the drain took all its time.
@@ -155,7 +157,7 @@ def examine(settings: Settings) -> Findings:
 def passed_by_systemd() -> Passed:
     """What systemd passed to this process; raises StartError."""
     try:
-        return take_passed(STORED)
+        return take_passed(STORED | {STORED_WINDOW})
     except ActivationError as error:
         raise StartError(str(error), ExitStatus.FAILED) from error
 
@@ -252,7 +254,8 @@ class Daemon:
             self._lifecycle.advance(Input.STOP)
             return
         status_line = StatusLine(self._notifier, reporter.line)
-        server = self._server(registry, guard, states, listeners, status_line.changed)
+        window = self._open_window(passed)
+        server = self._server(registry, guard, states, listeners, window, status_line.changed)
         self._begin(server, passed)
         self._watchdog.start(loop)
         status_line.start(loop)
@@ -266,6 +269,14 @@ class Daemon:
         tell("stopping", message_id=MessageId.STOPPING, calls_in_flight=running)
         status_line.stop()
         await self._drain(server)
+
+    def _open_window(self, passed: Passed) -> Window:
+        """The keys that are known; where there is a service manager it keeps them over the end of this process."""
+        limits, kept = window_limits(self._settings), passed.stored.pop(STORED_WINDOW, [])
+        if self._settings.keep_connections and self._notifier.enabled:
+            return open_window(limits, kept, self._notifier, now_usec())
+        close_all(kept)
+        return Window(limits, now_usec())
 
     def _begin(self, server: Server, passed: Passed) -> None:
         """Go on where the process before this one ended, and accept."""
@@ -303,6 +314,7 @@ class Daemon:
         guard: Guard,
         states: dict[str, Any],
         listeners: list[Listener],
+        window: Window,
         on_change: Callable[[], None],
     ) -> Server:
         settings = self._settings
@@ -314,7 +326,7 @@ class Daemon:
             on_change=on_change,
             log_successes=settings.log_level == "debug",
             guard=guard,
-            window=Window(window_limits(settings), now_usec()),
+            window=window,
         )
         return Server(
             listeners,

@@ -90,6 +90,11 @@ class Window:
         """Bytes of all answers."""
         return self._size
 
+    def close(self) -> None:
+        """Write nothing down any more. Who keeps the store has what was written; nothing may be entered or ended after this."""
+        if self._store is not None:
+            self._store.close()
+
     # --- a call comes ------------------------------------------------------------------------------------------------
 
     def enter(

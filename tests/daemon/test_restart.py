@@ -18,7 +18,7 @@ from tests.daemon.process import Superd
 from tests.daemon.raw import RawPacketClient, echo, frame, item, request
 
 PROBE: Final = "--service=tests.daemon.sample:probe"
-KEPT: Final = {"superd-connections", "superd-state"}
+KEPT: Final = {"superd-connections", "superd-state", "superd-window"}
 
 
 @pytest.fixture

@@ -10,19 +10,22 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from typing_extensions import override
 
 from superd.deadlines import now_usec
+from superd.sd.notify import Notifier
 from superd.window import Window, WindowLimits
 from superd.window_entry import Entry, Known
-from superd.window_kept import open_window
+from superd.window_kept import STORED_WINDOW, open_window
 from superd.window_store import ANSWER_MAX, RECORD_SIZE, RECORDS_AT_ONCE, Found, WindowStore
 from superd_client.wire.errors import ErrorObject
+from tests.daemon.manager import Manager
 from tests.daemon.process import clean_environment
 from tests.daemon.raw import PATIENCE
 from tests.daemon.test_window import (
@@ -51,13 +54,23 @@ def stored(limits: WindowLimits = LIMITS, now: int = 0) -> Iterator[tuple[Window
         store.close()
 
 
+class Kept(NamedTuple):
+    """What the next process has."""
+
+    window: Window
+    store: WindowStore
+
+
+def reopen(limits: WindowLimits, fds: list[int], now: int) -> Kept:
+    store = WindowStore(*fds)
+    return Kept(Window(limits, now, store), store)
+
+
 def recovered(store: WindowStore, now: int, limits: WindowLimits = LIMITS) -> Window:
     """What the next process makes of it; this one's mapping stays, as if it had been killed."""
-    kept = open_window(limits, [os.dup(store.fd)], now)
-    assert kept.refused is None
-    window, _, _ = kept
+    kept = reopen(limits, [os.dup(store.fd)], now)
     kept.store.close()
-    return window
+    return kept.window
 
 
 def peek(store: WindowStore) -> list[Found]:
@@ -87,7 +100,7 @@ def test_a_repeat_of_what_was_never_begun_runs_after_the_kill() -> None:
         entry = enter(window, "cancelled", 10)
         assert isinstance(entry, Entry)
         window.cancel(entry, 11)
-        kept = open_window(LIMITS, [os.dup(store.fd)], 100)
+        kept = reopen(LIMITS, [os.dup(store.fd)], 100)
         for key in ("cancelled", "new"):
             assert reason(enter(kept.window, key, 101, since=5)) == "lost"
             assert isinstance(enter(kept.window, key, 101, since=6), Entry)
@@ -133,7 +146,7 @@ def test_what_had_to_go_is_not_carried_out_again_after_the_kill() -> None:
     with stored() as (window, store):
         for number in range(LIMITS.entries_of_user + 1):
             run(window, f"k{number}", 10 + number)
-        kept = open_window(LIMITS, [os.dup(store.fd)], 100)
+        kept = reopen(LIMITS, [os.dup(store.fd)], 100)
         assert reason(enter(kept.window, "k0", 101, since=9)) == "lost"
         assert reason(enter(kept.window, "new", 101, since=10)) == "lost"
         assert isinstance(enter(kept.window, "new", 101, since=11), Entry)
@@ -197,7 +210,7 @@ def test_a_dump_is_written_down() -> None:
     with stored(now=100) as (after, store):
         after.load(data, 100)
         assert enter(after, "a", 101) == Known(RESULT, "call-a")
-        again = open_window(LIMITS, [os.dup(store.fd)], 200)
+        again = reopen(LIMITS, [os.dup(store.fd)], 200)
         assert enter(again.window, "a", 201) == Known(RESULT, "call-a")
         assert isinstance(enter(again.window, "new", 201, since=6), Entry)
         again.store.close()
@@ -220,7 +233,32 @@ def test_no_room_for_more() -> None:
         assert isinstance(enter(window, "a", 11), Entry)
 
 
-# --- what is no window ---------------------------------------------------------------------------------------------------
+# --- what systemd keeps --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    manager = Manager(tmp_path / "notify")
+    yield manager
+    manager.close()
+
+
+@contextlib.contextmanager
+def kept_window(manager: Manager, fds: list[int], now: int) -> Iterator[Window]:
+    """The window at the start of a process."""
+    window = open_window(LIMITS, fds, Notifier(str(manager.address)), now)
+    yield window
+    window.close()
+
+
+def test_a_new_window_is_given_away_at_once(manager: Manager) -> None:
+    with kept_window(manager, [], 5) as window:
+        manager.wait_for(f"FDNAME={STORED_WINDOW}")
+        run(window, "a", 10)
+    (fd,) = manager.kept[STORED_WINDOW]
+    with kept_window(manager, [os.dup(fd)], 100) as window:
+        assert enter(window, "a", 101) == Known(RESULT, "call-a")
+    assert len(manager.said) == 1  # it is kept from then on
 
 
 def _memfd(content: bytes) -> int:
@@ -229,44 +267,45 @@ def _memfd(content: bytes) -> int:
     return fd
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"x" * 100, bytes(4096), b"superd window 2\0".ljust(4096), bytes(4096 + 1)]
-)
-def test_another_file(content: bytes) -> None:
-    kept = open_window(LIMITS, [_memfd(content)], 100)
-    assert kept.refused is not None
-    assert reason(enter(kept.window, "a", 101, since=100)) == "lost"
-    kept.store.close()
+def _socket() -> int:
+    with socket.socket(socket.AF_UNIX) as opened:
+        return opened.detach()
 
 
-def test_what_is_no_file() -> None:
-    one, two = socket.socketpair()
-    with one, two:
-        kept = open_window(LIMITS, [os.dup(one.fileno())], 100)
-        assert kept.refused is not None
-        kept.store.close()
-
-
-def test_two_windows() -> None:
-    kept = open_window(LIMITS, [_memfd(b""), _memfd(b"")], 100)
-    assert kept.refused == "there are 2 of them"
-    kept.store.close()
-
-
-def test_nothing_was_kept() -> None:
-    kept = open_window(LIMITS, [], 100)
-    assert kept.refused is None
-    kept.store.close()
-
-
-@pytest.mark.parametrize("now", [9, 10])
-def test_a_window_of_times_to_come(now: int) -> None:
+def _of_times_to_come() -> int:
     """Of another boot, or of a process that has not ended."""
-    with stored() as (window, store):
-        run(window, "a", 10)
-        kept = open_window(LIMITS, [os.dup(store.fd)], now)
-        assert (kept.refused is None) == (now == 10)
-        kept.store.close()
+    store = WindowStore.create(0)
+    run(Window(LIMITS, 0, store), "a", 101)
+    store.unmap()
+    return store.fd
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        lambda: [_memfd(b"")],
+        lambda: [_memfd(b"x" * 100)],
+        lambda: [_memfd(bytes(4096))],
+        lambda: [_memfd(b"superd window 2\0".ljust(4096))],
+        lambda: [_memfd(b"superd window 1\0".ljust(4096))],
+        lambda: [_memfd(bytes(4096 + 1))],
+        lambda: [_socket()],
+        lambda: [_of_times_to_come()],
+        lambda: [_memfd(b""), _memfd(b"")],
+    ],
+)
+def test_what_makes_no_sense_is_given_up(manager: Manager, spoilt: Callable[[], list[int]]) -> None:
+    with kept_window(manager, spoilt(), 100) as window:
+        manager.wait_for("FDSTOREREMOVE=1")
+        manager.wait_for("FDSTORE=1\n")
+        assert reason(enter(window, "a", 101, since=100)) == "lost"
+        assert isinstance(enter(window, "a", 102, since=101), Entry)
+
+
+def test_nobody_keeps_it(tmp_path: Path) -> None:
+    window = open_window(LIMITS, [], Notifier(str(tmp_path / "nobody")), 5)
+    run(window, "a", 10)
+    assert enter(window, "a", 11) == Known(RESULT, "call-a")
 
 
 # --- killed ------------------------------------------------------------------------------------------------------------------
@@ -283,10 +322,9 @@ class KilledLedger(Ledger):
     @override
     def kill(self) -> None:
         self.running.clear()
-        kept = open_window(LIMITS, [os.dup(self.store.fd)], self.now)
-        assert kept.refused is None
+        kept = reopen(LIMITS, [os.dup(self.store.fd)], self.now)
         self.store.close()
-        self.window, self.store, _ = kept
+        self.window, self.store = kept
 
 
 @given(STEPS)
@@ -306,6 +344,7 @@ def test_no_call_is_ever_carried_out_twice(steps: list[Step]) -> None:
 _WORKER: Final = """
 import os, sys
 from superd.deadlines import now_usec
+from superd.sd.notify import Notifier
 from superd.window import Window, WindowLimits
 from superd.window_store import WindowStore
 store = WindowStore(int(sys.argv[1]))

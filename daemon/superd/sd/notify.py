@@ -71,9 +71,13 @@ class Notifier:
         silence. Blocks for at most some seconds; raises OSError where it cannot be reached, TimeoutError among them.
         """
         for name, fd in fds.items():
-            # FDPOLL=0: a queue whose writing end is closed looks hung up, and would be dropped.
-            self._send_now(f"FDSTORE=1\nFDNAME={name}\nFDPOLL=0\n", [fd])
+            self.keep(name, fd)
         self._wait_until_read()
+
+    def keep(self, name: str, fd: int) -> None:
+        """The same for one descriptor, without waiting for an answer; raises OSError as `store` does."""
+        # FDPOLL=0: a queue whose writing end is closed looks hung up, and would be dropped.
+        self._send_now(f"FDSTORE=1\nFDNAME={name}\nFDPOLL=0\n", [fd])
 
     def forget(self, name: str) -> None:
         """Have the service manager keep the descriptors of this name no longer; raises OSError as `store` does."""
