@@ -9,30 +9,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from tests.daemon.manager import LAUNCHER, Manager
 from tests.daemon.process import clean_environment
 from tests.daemon.raw import PATIENCE
-
-#: Becomes superd, with the descriptors that are named as LISTEN_FDS.
-_PROGRAM: Final = """
-import os, sys
-os.dup2(int(os.environ.pop("TEST_FD")), 3, inheritable=True)
-os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid()), "LISTEN_FDNAMES": "superd.socket"}
-from superd.__main__ import main
-sys.exit(main())
-"""
 
 
 class Generations:
     """Serves `service` at `path` until the end of the block, process after process."""
 
-    def __init__(self, path: Path, service: str, **environment: str) -> None:
+    def __init__(self, path: Path, service: str, *, keeps: bool = False) -> None:
+        """With `keeps` descriptors are kept from one process to the next."""
         self.path: Final = path
         self.address: Final = f"unix:{path}"
         self.ledger: Final = path.with_suffix(".ledger")
         self.ledger.touch()
-        self.count = 0
         self._service: Final = service
-        self._environment: Final = environment
+        notify = path.with_suffix(".notify")
+        self._manager: Final = Manager(notify) if keeps else None
+        self._told: Final = {"NOTIFY_SOCKET": str(notify), "SUPERD_KEEP_CONNECTIONS": "yes"} if keeps else {}
         self._listener: Final = socket.socket(socket.AF_UNIX)
         self._changed: Final = threading.Condition()
         self._ending = False
@@ -54,12 +48,8 @@ class Generations:
                 self._process.kill()
         self._keeper.join()
         self._listener.close()
-
-    def kill(self) -> None:
-        """SIGKILL, without a word."""
-        with self._changed:
-            assert self._process is not None
-            self._process.kill()
+        if self._manager is not None:
+            self._manager.close()
 
     def wait_for(self, name: str, count: int = 1) -> None:
         """Return when the ledger has a name so often."""
@@ -81,14 +71,22 @@ class Generations:
         with self._changed:
             if self._ending:
                 return None
-            self.count += 1
-            fd = self._listener.fileno()
+            kept = (
+                [(name, fd) for name, fds in self._manager.kept.items() for fd in fds]
+                if self._manager
+                else []
+            )
+            passed = [self._listener.fileno(), *(fd for _, fd in kept)]
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, "--service", self._service],
+                [sys.executable, "-c", LAUNCHER, ",".join(map(str, passed)), "--service", self._service],
                 env=clean_environment(
-                    {"TEST_FD": str(fd), "TEST_LEDGER": os.fspath(self.ledger), **self._environment}
+                    {
+                        "TEST_LEDGER": os.fspath(self.ledger),
+                        "LISTEN_FDNAMES": ":".join(["superd.socket", *(name for name, _ in kept)]),
+                        **self._told,
+                    }
                 ),
-                pass_fds=[fd],
+                pass_fds=passed,
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )

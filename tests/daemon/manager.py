@@ -15,7 +15,7 @@ from tests.daemon.process import Superd
 from tests.daemon.raw import PATIENCE
 
 #: Gives the descriptors the numbers that systemd gives them, and this process's id to LISTEN_PID.
-_LAUNCHER: Final = """
+LAUNCHER: Final = """
 import os, sys
 sources = [os.dup(int(each)) for each in sys.argv.pop(1).split(",") if each]
 high = [os.dup2(fd, 100 + place) for place, fd in enumerate(sources)]
@@ -104,7 +104,7 @@ class Manager:
             "SUPERD_KEEP_CONNECTIONS": "yes",
             "LISTEN_FDNAMES": ":".join(name for name, _ in passed),
         }
-        program = [sys.executable, "-c", _LAUNCHER, ",".join(map(str, numbers))]
+        program = [sys.executable, "-c", LAUNCHER, ",".join(map(str, numbers))]
         daemon = Superd(
             f"--listen=unix:{path}",
             *arguments,
