@@ -137,6 +137,7 @@ TESTS: Final[Mapping[str, Sequence[str]]] = {
         "tests/daemon/test_repeats.py::test_a_call_whose_deadline_had_passed_may_be_repeated",
     ],
     "20.7": [
+        "tests/daemon/test_killed.py::test_what_ran_is_lost",
         "tests/daemon/test_window.py::test_an_end_that_is_not_known",
         "tests/daemon/test_window.py::test_a_dump_is_loaded",
     ],
@@ -146,6 +147,8 @@ TESTS: Final[Mapping[str, Sequence[str]]] = {
         "tests/daemon/test_repeats.py::test_a_thread_that_goes_on_after_the_cancellation",
     ],
     "20.9": [
+        "tests/daemon/test_killed.py::test_what_was_never_read_is_carried_out",
+        "tests/daemon/test_killed.py::test_without_systemd_nothing_is_known_after_the_end",
         "tests/daemon/test_window.py::test_no_call_is_ever_carried_out_twice",
         "tests/daemon/test_window.py::test_before_the_window_began_nothing_is_known",
     ],
