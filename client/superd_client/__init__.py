@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from superd_client.keys import IdempotencyKey as IdempotencyKey
     from superd_client.peer import DatagramPeer as DatagramPeer
     from superd_client.peer_host import Origin as Origin
+    from superd_client.sensitive import Sensitive as Sensitive
     from superd_client.streams import Stream as Stream
     from superd_client.streams import Upload as Upload
     from superd_client.sync import Client as Client
@@ -63,6 +64,7 @@ _HOME = {
     "ItemStream": "sync_streams",
     "Message": "contract",
     "Method": "contract",
+    "Sensitive": "sensitive",
     "Stream": "streams",
     "Upload": "streams",
 } | dict.fromkeys(

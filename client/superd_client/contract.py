@@ -15,6 +15,7 @@ from typing_extensions import TypedDict, override
 
 from superd_client.descriptors import Outgoing, Received, close_all, holds_descriptors, outgoing_of
 from superd_client.fd import Fd
+from superd_client.sensitive import Discreet, holds_secrets
 from superd_client.strictjson import StrictReader
 from superd_client.wire.envelope import (
     STRICT,
@@ -26,12 +27,14 @@ from superd_client.wire.envelope import (
     Reply,
     ReplyMeta,
     Result,
+    hide_sentences,
     list_faults,
     parse_json,
     parse_reply,
 )
 from superd_client.wire.errors import ErrorCode, ErrorObject
 from superd_client.wire.limits import METHOD_NAME_MAX, NESTING_MAX
+from superd_client.writing import Writer
 
 P = TypeVar("P", bound=BaseModel)
 R = TypeVar("R")
@@ -44,8 +47,8 @@ _AROUND_PAYLOAD: Final = 1
 _AROUND_DETAIL: Final = 3
 
 
-class Message(BaseModel):
-    """The base of models that travel: strict, frozen, no unknown members, no NaN, no input in error texts."""
+class Message(Discreet):
+    """The base of models that travel: strict, frozen, no unknown members, no NaN, no input or secret in any text."""
 
     model_config = ConfigDict(
         strict=True,
@@ -70,11 +73,15 @@ class Method(Generic[P, R]):
     """
 
     __slots__ = (
+        "_error_writers",
         "_params_reader",
+        "_params_writer",
         "_reply_reader",
         "_result_adapter",
         "_result_reader",
+        "_result_writer",
         "errors",
+        "holds_secrets",
         "idempotent",
         "keyed",
         "name",
@@ -105,6 +112,11 @@ class Method(Generic[P, R]):
         self.keyed: Final = keyed
         self.errors: Final[Mapping[str, type[BaseModel]]] = {model.__name__: model for model in errors}
         self.summary: Final = summary
+        #: Whether a secret may be in params, the result, or a declared error.
+        self.holds_secrets = any(map(holds_secrets, (params, result, *errors)))
+        self._params_writer: Writer[P] = Writer(params)
+        self._result_writer: Writer[R] = Writer(result)
+        self._error_writers = {model: Writer[BaseModel](model) for model in errors}
         self._params_reader: StrictReader[P] = StrictReader(params)
         self._reply_reader: StrictReader[Any] = StrictReader(_reply_fields(result))
         self._result_reader: StrictReader[R] = StrictReader(result)
@@ -150,9 +162,7 @@ class Method(Generic[P, R]):
         if not isinstance(params, self.params):
             message = f"{self.name}: params must be a {self.params.__name__}, not {type(params).__name__}"
             raise TypeError(message)
-        body = params.__pydantic_serializer__.to_json(
-            params, by_alias=True, warnings="error", context=outgoing
-        )
+        body = self._params_writer.write(params, outgoing)
         check_nesting(body, _AROUND_PAYLOAD)
         return body
 
@@ -174,9 +184,7 @@ class Method(Generic[P, R]):
         """
         if type(value) is not self.result:
             value = self._result_adapter.validate_python(value, strict=True)
-        body = self._result_adapter.serializer.to_json(
-            value, by_alias=True, warnings="error", context=outgoing
-        )
+        body = self._result_writer.write(value, outgoing)
         self._result_reader.read(body, outgoing.looked_at() if outgoing is not None else None)
         check_nesting(body, _AROUND_PAYLOAD)
         return body
@@ -218,7 +226,8 @@ class Method(Generic[P, R]):
     def _mismatch(self, body: bytes, error: ValidationError) -> Reply:
         reply = parse_reply(body)
         if isinstance(reply, Result):
-            return Mismatch(reply.id, list_faults(error, skip=1)["errors"])
+            faults = list_faults(error, skip=1)["errors"]
+            return Mismatch(reply.id, hide_sentences(faults) if self.holds_secrets else faults)
         return _only_reply(reply)
 
     def encode_error(self, detail: BaseModel, message: str) -> ErrorObject:
@@ -227,7 +236,7 @@ class Method(Generic[P, R]):
         if self.errors.get(name) is not type(detail):
             message = f"{self.name} does not declare the error {name}"
             raise ValueError(message)
-        body = detail.__pydantic_serializer__.to_json(detail, by_alias=True, warnings="error")
+        body = self._error_writers[type(detail)].write(detail)
         check_nesting(body, _AROUND_DETAIL)
         return ErrorObject(ErrorCode.APPLICATION_ERROR, message, {"type": name, "detail": from_json(body)})
 
@@ -261,10 +270,11 @@ class UntypedMethod:
 
     __slots__ = ("keep", "name")
 
-    #: An untyped method declares nothing.
+    #: An untyped method declares nothing, and nothing is known of its secrets.
     errors: Final[Mapping[str, type[BaseModel]]] = {}
     idempotent: Final = False
     keyed: Final = False
+    holds_secrets: Final = False
 
     def __init__(self, name: str, keep: Keep = keep_value) -> None:
         """Take any name that is Unicode, else raise ValueError: whether it exists is for the server to say."""

@@ -24,6 +24,7 @@ from typing import Any, Final, Protocol
 from pydantic import BaseModel
 from typing_extensions import override
 
+from superd_client.sensitive import redacted
 from superd_client.wire.envelope import Failure, Mismatch, Reply, Result
 from superd_client.wire.errors import ErrorCode, ErrorObject
 
@@ -235,6 +236,10 @@ class Called(Protocol):
     def name(self) -> str:
         """Its name."""
 
+    @property
+    def holds_secrets(self) -> bool:
+        """Whether its declared errors may hold secrets."""
+
     def decode_error(self, error: ErrorObject) -> BaseModel | None:
         """Its declared error, if it is one."""
 
@@ -255,9 +260,10 @@ def remote_error(failure: Failure, method: Called, call_id: str | None) -> Remot
     known_call_id = call_id or _text(error.data.get("call_id"))
     if error.code == ErrorCode.APPLICATION_ERROR:
         detail = method.decode_error(error)
-        return ApplicationError(
-            detail, error.message, data=error.data, method=method.name, call_id=known_call_id
-        )
+        data = error.data
+        if detail is not None and method.holds_secrets:
+            data = {**data, "detail": redacted(detail)}
+        return ApplicationError(detail, error.message, data=data, method=method.name, call_id=known_call_id)
     kind = Interrupted if _is_interrupted(error) else _BY_CODE.get(error.code, CallFailed)
     return kind(error.message, code=error.code, data=error.data, method=method.name, call_id=known_call_id)
 

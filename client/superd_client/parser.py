@@ -7,7 +7,7 @@ pass would leave.
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Final, Literal, NotRequired, Union
+from typing import Annotated, Any, Final, Literal, NotRequired, TypeAlias, Union
 
 from pydantic import Discriminator, ValidationError, with_config
 from pydantic_core import to_json
@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 
 from superd_client.contract import Method
 from superd_client.descriptors import Received
+from superd_client.head import read_head
 from superd_client.strictjson import StrictReader
 from superd_client.wire.envelope import (
     NO_META,
@@ -26,12 +27,16 @@ from superd_client.wire.envelope import (
     Request,
     check_fds,
     fingerprint,
+    hide_sentences,
     list_faults,
     parse_call,
     parse_json,
 )
 from superd_client.wire.errors import ErrorCode, ErrorObject, InternalFault
-from superd_client.wire.limits import FAULTS_EXAMINED_MAX, METHOD_NAME_MAX, NEAREST_LISTED_MAX
+from superd_client.wire.limits import METHOD_NAME_MAX, NEAREST_LISTED_MAX
+
+#: Why a call cannot be carried out: the faults of its params, as `list_faults` gives them, or of a validator.
+_Reason: TypeAlias = dict[str, Any] | InternalFault
 
 
 class CallParser:
@@ -47,22 +52,28 @@ class CallParser:
         self._reader: Final = (
             StrictReader[Any](_call_fields(self._methods.values())) if self._methods else None
         )
+        #: How many parts of a fault's place stand before the params: of several methods the first is the name.
+        self._place_of_params: Final = 1 if len(self._methods) == 1 else 2
 
     def __call__(self, body: bytes, fds: Sequence[int] = ()) -> Request | Notification:
         """Read one call; raises MessageRefused for what is not a legal one."""
         if fds:
             return self._read_with(body, fds)
         if self._reader is None:
-            return self._explain(body)
+            return self._explain(body, None)
+        fields: Any = None
+        reason: _Reason | None = None
         try:
             fields = self._reader.read(body)
-            params = fields["params"]
         except ValidationError as error:
-            return self._explain(body, error)
+            # Not the error itself: it holds the input as Python objects.
+            reason = list_faults(error, skip=self._place_of_params)
         except MessageRefused:
             raise
-        except Exception:  # noqa: BLE001 - no params; or a model's validator, which may raise anything
-            return self._explain(body)
+        except Exception as error:  # noqa: BLE001 - a model's validator may raise anything
+            reason = InternalFault.of(error)
+        if fields is None or "params" not in fields:
+            return self._explain(body, reason)
         meta = fields.get("meta", NO_META)
         if meta.get("fds"):
             check_fds(meta["fds"], (), fields.get("id"))
@@ -71,8 +82,8 @@ class CallParser:
             # The params as they were sent: what a model writes of itself may leave things out, such as secrets.
             mark = fingerprint(fields["method"], parse_json(body)["params"])
         if "id" in fields:
-            return Request(fields["id"], fields["method"], params, meta, None, mark)
-        return Notification(fields["method"], params, meta, None, mark)
+            return Request(fields["id"], fields["method"], fields["params"], meta, None, mark)
+        return Notification(fields["method"], fields["params"], meta, None, mark)
 
     def _read_with(self, body: bytes, fds: Sequence[int]) -> Request | Notification:
         """Read a call with descriptors. The envelope comes first: until it is known to be legal they are not ours."""
@@ -86,7 +97,7 @@ class CallParser:
             params = method.read_params(to_json(call.params, inf_nan_mode="strings"), received)
         except ValidationError as error:
             received.close()
-            return call._replace(params=_invalid_params(error), received=None)
+            return call._replace(params=_invalid_params(list_faults(error), method), received=None)
         except Exception as error:  # noqa: BLE001 - a model's validator may raise anything
             received.close()
             return call._replace(params=InternalFault.of(error), received=None)
@@ -95,21 +106,22 @@ class CallParser:
             raise
         return call._replace(params=params, received=received)
 
-    def _explain(self, body: bytes, error: ValidationError | None = None) -> Request | Notification:
-        """Find out, slowly, what is wrong after `error`; also takes calls without params.
-
-        A number that is no finite double has become infinite here; as a string no number takes it.
-        """
-        call = parse_call(body)
+    def _explain(self, body: bytes, reason: _Reason | None) -> Request | Notification:
+        """Say what is wrong, for a `reason` that reading gave; None for a call without params, or an unknown method."""
+        call = read_head(body)
         method = self._methods.get(call.method)
         if method is None:
             return call._replace(params=self._not_found(call.method))
-        if error is not None and error.error_count() > FAULTS_EXAMINED_MAX:
-            return call._replace(params=_invalid_params(error))  # in a legal envelope all are of the params
+        if isinstance(reason, InternalFault):
+            return call._replace(params=reason)
+        if reason is not None:  # in a legal envelope all faults are of the params
+            return call._replace(params=_invalid_params(reason, method))
+        if "idempotency_key" in call.meta:
+            call = call._replace(fingerprint=fingerprint(call.method, {}))
         try:
-            return call._replace(params=method.read_params(to_json(call.params, inf_nan_mode="strings")))
+            return call._replace(params=method.read_params(b"{}"))
         except ValidationError as fault:
-            return call._replace(params=_invalid_params(fault))
+            return call._replace(params=_invalid_params(list_faults(fault), method))
         except Exception as fault:  # noqa: BLE001 - a model's validator may raise anything
             return call._replace(params=InternalFault.of(fault))
 
@@ -137,8 +149,9 @@ def _nearest(name: str, known: Iterable[str]) -> list[str]:
     )
 
 
-def _invalid_params(error: ValidationError) -> ErrorObject:
-    data = list_faults(error)
+def _invalid_params(data: dict[str, Any], method: Method[Any, Any]) -> ErrorObject:
+    if method.holds_secrets:
+        data["errors"] = hide_sentences(data["errors"])
     first = data["errors"][0]
     place = ".".join(str(part) for part in first["loc"]) or "params"
     return ErrorObject(ErrorCode.INVALID_PARAMS, f"invalid params: {place}: {first['msg']}", data)

@@ -18,10 +18,12 @@ from superd_client.contract import (
     write_with,
 )
 from superd_client.descriptors import Outgoing, Received
+from superd_client.sensitive import holds_secrets
 from superd_client.strictjson import StrictReader
 from superd_client.wire.control import ItemHead, item_fields, read_item
-from superd_client.wire.envelope import ItemRefused, MessageRefused, list_faults
+from superd_client.wire.envelope import ItemRefused, MessageRefused, hide_sentences, list_faults
 from superd_client.wire.errors import ErrorCode, ErrorObject
+from superd_client.writing import Writer
 
 I = TypeVar("I")  # noqa: E741 - an item, as P are params and R is a result
 
@@ -35,13 +37,15 @@ _PLACE_OF_ITEM: Final = 2
 class ItemCodec(Generic[I]):
     """Writes and reads the items of one stream."""
 
-    __slots__ = ("_adapter", "_item", "_message_reader", "_name", "_reader")
+    __slots__ = ("_adapter", "_holds_secrets", "_item", "_message_reader", "_name", "_reader", "_writer")
 
     def __init__(self, name: str, item: type[I]) -> None:
         """Build the validators for items of the type `item`, of the method `name`."""
         self._name: Final = name
         self._item: Final = item
+        self._holds_secrets: Final = holds_secrets(item)
         self._adapter: TypeAdapter[I] = TypeAdapter(item)
+        self._writer: Writer[I] = Writer(item)
         self._reader: StrictReader[I] = StrictReader(item)
         self._message_reader: StrictReader[Any] = StrictReader(item_fields(item))
 
@@ -55,7 +59,7 @@ class ItemCodec(Generic[I]):
         """Write an item as JSON; raises ValueError if it is not what the contract promises."""
         if type(value) is not self._item:
             value = self._adapter.validate_python(value, strict=True)
-        body = self._adapter.serializer.to_json(value, by_alias=True, warnings="error", context=outgoing)
+        body = self._writer.write(value, outgoing)
         self._reader.read(body, outgoing.looked_at() if outgoing is not None else None)
         check_nesting(body, _AROUND_ITEM)
         return body
@@ -92,6 +96,8 @@ class ItemCodec(Generic[I]):
             return self._message_reader.read(body, received)
         except ValidationError as error:
             faults = list_faults(error, skip=_PLACE_OF_ITEM)
+            if self._holds_secrets:
+                faults["errors"] = hide_sentences(faults["errors"])
             message = f"{self._name}: an item does not fit its model"
             raise MessageRefused(ErrorObject(ErrorCode.INVALID_PARAMS, message, faults)) from None
 
@@ -138,6 +144,7 @@ class Stream(Method[P, None], Generic[P, I]):
         super().__init__(name, params, type(None), idempotent=idempotent, errors=errors, summary=summary)
         self.item: Final = item
         self.items: Final = ItemCodec(name, item)
+        self.holds_secrets = self.holds_secrets or holds_secrets(item)
 
     @override
     def __repr__(self) -> str:
@@ -167,6 +174,7 @@ class Upload(Method[P, R], Generic[P, I, R]):
         super().__init__(name, params, result, errors=errors, summary=summary)
         self.item: Final = item
         self.items: Final = ItemCodec(name, item)
+        self.holds_secrets = self.holds_secrets or holds_secrets(item)
 
     @override
     def __repr__(self) -> str:

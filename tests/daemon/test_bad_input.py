@@ -178,13 +178,21 @@ def test_params_that_are_null(client: RawClient) -> None:
 
 
 def test_a_thousand_faults_are_not_a_thousand_lines(client: RawClient) -> None:
-    data = refused(client, request("probe.add", {"first": 1, "items": ["x"] * 1000}, 6), -32602, 6)
+    data = refused(client, request("probe.add", {"first": 1, "items": ["x"] * 700}, 6), -32602, 6)
     assert len(data["errors"]) == 32
-    assert data["omitted"] == 1000 - 32
+    assert data["omitted"] == 700 - 32
+
+
+def test_a_large_message_is_read_up_to_the_first_fault_of_a_list(client: RawClient) -> None:
+    data = refused(client, request("probe.add", {"first": "x", "items": ["x"] * 2000}, 6), -32602, 6)
+    assert [fault["loc"] for fault in data["errors"]] == [["first"], ["items", 0]]
+    assert "omitted" not in data
 
 
 def test_more_faults_than_are_looked_at(client: RawClient) -> None:
-    data = refused(client, request("probe.add", {"first": 1, "items": ["x"] * 1025}, 6), -32602, 6)
+    data = refused(
+        client, request("probe.add", {"first": 1} | {f"x{number}": 0 for number in range(1025)}, 6), -32602, 6
+    )
     assert [(fault["loc"], fault["type"]) for fault in data["errors"]] == [([], "too_many_faults")]
     assert data["omitted"] == 1025
 

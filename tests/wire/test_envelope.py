@@ -89,7 +89,7 @@ def test_how_many_faults_are_listed(count: int) -> None:
 def test_too_many_faults_to_look_at(count: int) -> None:
     data = refusal_of(call_with(**{f"x{number}": 0 for number in range(count)})).error.data
     assert [(fault["loc"], fault["type"]) for fault in data["errors"]] == [([], "too_many_faults")]
-    assert data["omitted"] == count
+    assert FAULTS_EXAMINED_MAX < data["omitted"] <= count
 
 
 def test_a_refusal_stays_small_whatever_was_sent() -> None:

@@ -132,6 +132,7 @@ class Unknown:
     """A method that declares no errors."""
 
     name = "a.b"
+    holds_secrets = False
 
     def decode_error(self, error: ErrorObject) -> None:
         return None

@@ -17,6 +17,7 @@ from superd_client.wire.envelope import (
     IdField,
     MessageRefused,
     RequestId,
+    cut_members,
     dump_id,
     list_faults,
     parse_json,
@@ -152,7 +153,7 @@ def _read(method: str, value: dict[str, Any]) -> Control:
 
 def _fields(method: str, value: Any) -> dict[str, Any]:
     try:
-        return _shapes[method].validate_python(value)
+        return _shapes[method].validate_python(cut_members(value, "params", "meta"))
     except ValidationError as error:
         raise ControlRefused(method, error, _named(value)) from None
 

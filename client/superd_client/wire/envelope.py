@@ -7,7 +7,8 @@ for something that is made once for each call.
 import hashlib
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal, NamedTuple, NotRequired, TypeAlias
+from itertools import islice
+from typing import Annotated, Any, Final, Literal, NamedTuple, NotRequired, TypeAlias, get_args
 
 from pydantic import (
     ConfigDict,
@@ -204,6 +205,14 @@ class _FailureFields(TypedDict):
     error: _ErrorFields
 
 
+#: Every name of a member that a message or a part of it may have.
+_MEMBERS: Final = frozenset(
+    name
+    for fields in (_CallFields, _ResultFields, _FailureFields, _ErrorFields, MetaFields)
+    for name in fields.__annotations__
+)
+
+
 _id: Final = TypeAdapter[RequestId](IdField, config=ConfigDict(strict=True))
 _call: Final = TypeAdapter(_CallFields)
 _notification: Final = TypeAdapter(_NotificationFields)
@@ -218,7 +227,7 @@ def parse_call(body: bytes, fds: Sequence[int] = ()) -> Request | Notification:
     """Read what a client sent, with the descriptors that came with it; raises MessageRefused."""
     value = parse_json(body)
     try:
-        fields = _call.validate_python(value)
+        fields = _call.validate_python(cut_members(value, "meta"))
     except ValidationError as error:
         raise MessageRefused(_invalid_request(value, error), _legal_id(value)) from None
     params: Any = fields.get("params", {})
@@ -242,6 +251,17 @@ def fingerprint(method: str, params: object) -> bytes:
     return digest.digest()
 
 
+def cut_members(value: Any, *inner: str) -> Any:
+    """An object, and those in it that `inner` names, without more members than it could take to see what is wrong."""
+    if not isinstance(value, dict):
+        return value
+    if len(value) > FAULTS_EXAMINED_MAX:
+        known = {name: value[name] for name in _MEMBERS if name in value}
+        value = known | dict(islice(value.items(), FAULTS_EXAMINED_MAX + len(known) + 1))
+    long = {name: cut_members(value[name]) for name in inner if name in value}
+    return value | long if long else value
+
+
 def check_fds(declared: int, fds: Sequence[int], request_id: RequestId | None) -> None:
     """Raise MessageRefused unless as many descriptors came as the message declares (§15)."""
     if declared != len(fds):
@@ -252,7 +272,7 @@ def check_fds(declared: int, fds: Sequence[int], request_id: RequestId | None) -
 
 def parse_reply(body: bytes) -> Result | Failure | Notification:
     """Read what a server sent; raises MessageRefused. Whether its descriptors came is for the call's own reader."""
-    value = parse_json(body)
+    value = cut_members(parse_json(body), "meta", "error")
     try:
         if isinstance(value, dict) and "method" in value:
             call = _notification.validate_python(value)
@@ -302,10 +322,20 @@ def _fault_offset(body: bytes, reason: str) -> int | None:
     if place is None:
         return None
     line, column = int(place[1]), int(place[2])
-    line_start = 0
-    for _ in range(line - 1):
-        line_start = body.index(b"\n", line_start) + 1
-    return line_start + column - 1  # column 0 is the line feed itself
+    return _line_start(body, line) + column - 1  # column 0 is the line feed itself
+
+
+def _line_start(body: bytes, line: int) -> int:
+    """Where a line begins, the first being 1. By halves: there may be as many lines as bytes."""
+    start, end, before = 0, len(body), line - 1
+    while before and end - start > 1:
+        middle = (start + end) // 2
+        feeds = body.count(b"\n", start, middle)
+        if feeds >= before:
+            end = middle
+        else:
+            start, before = middle, before - feeds
+    return start + (before > 0)
 
 
 def _invalid_request(value: object, error: ValidationError) -> ErrorObject:
@@ -330,6 +360,11 @@ _LOC_PARTS_MAX: Final = 32
 _LOC_TEXT_MAX: Final = 64
 _MSG_TEXT_MAX: Final = 200
 
+#: The kinds of faults whose sentences are pydantic's own, and never repeat more than a character of the input.
+_OWN_TYPES: Final = frozenset(get_args(core_schema.ErrorType)) - {"value_error", "assertion_error"} | {
+    "too_many_faults"
+}
+
 #: What stands for faults that are too many to be looked at.
 _TOO_MANY: Final = {
     "loc": [],
@@ -348,6 +383,11 @@ def list_faults(error: ValidationError, *, skip: int = 0) -> dict[str, Any]:
     if count > FAULTS_LISTED_MAX:
         data["omitted"] = count - FAULTS_LISTED_MAX
     return data
+
+
+def hide_sentences(faults: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The faults without what a model's own validators say: it may hold what they looked at."""
+    return [each if each["type"] in _OWN_TYPES else {**each, "msg": "Input is not valid"} for each in faults]
 
 
 def _fault(detail: ErrorDetails, skip: int) -> dict[str, Any]:

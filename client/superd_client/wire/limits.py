@@ -88,5 +88,9 @@ FAULTS_LISTED_MAX: Final = 32
 #: words would take 10 s and 2 GB.
 FAULTS_EXAMINED_MAX: Final = 1024
 
+#: Bytes of a message all of whose faults are looked for (§8). A larger one is read up to the first fault of each list
+#: or map in it: every fault costs up to 2 KB and 9 us, and three bytes are enough for one.
+ALL_FAULTS_SIZE_MAX: Final = 4096
+
 #: Names offered in place of an unknown one (§8).
 NEAREST_LISTED_MAX: Final = 3

@@ -1,0 +1,76 @@
+"""Core schemas of pydantic (pydantic_core.core_schema), changed before validators and serializers are made of them.
+
+A core schema is a tree of dictionaries that is made for each type, and pydantic-core makes its machines of it. Both are
+public; that a nested model's own machine is put in the place of what its schema says is an optimisation that has to be
+switched off then.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeAlias
+
+from pydantic_core import SchemaSerializer, SchemaValidator
+
+Schema: TypeAlias = dict[str, Any]
+
+#: Keys whose value is no schema, whatever it looks like.
+_DATA: Final = frozenset({"metadata", "default", "expected", "members", "json_schema_input_schema"})
+
+#: Keys that may hold schemas by names, which may be anything.
+_NAMED: Final = frozenset({"fields", "choices"})
+
+#: The types of schemas in whose place pydantic-core puts the machine of their class.
+_PREBUILT: Final = frozenset({"model", "dataclass"})
+
+
+def parts_of(schema: object) -> Iterator[Schema]:
+    """Every schema in `schema`, itself among them, the outer ones first."""
+    if isinstance(schema, dict):
+        yield schema
+        for key, part in schema.items():
+            if key in _NAMED and isinstance(part, dict):
+                for named in part.values():
+                    yield from parts_of(named)
+            elif key not in _DATA:
+                yield from parts_of(part)
+    elif isinstance(schema, list | tuple):
+        for part in schema:
+            yield from parts_of(part)
+
+
+def changed(schema: Any, change: Callable[[Schema], Schema]) -> Any:
+    """A copy of `schema` in which each schema is what `change` makes of it, the inner ones first."""
+    if isinstance(schema, dict):
+        copy: Schema = {}
+        for key, part in schema.items():
+            if key in _NAMED and isinstance(part, dict):
+                copy[key] = {name: changed(named, change) for name, named in part.items()}
+            else:
+                copy[key] = part if key in _DATA else changed(part, change)
+        return change(copy)
+    if isinstance(schema, list | tuple):
+        return type(schema)(changed(part, change) for part in schema)
+    return schema
+
+
+def make_validator(schema: Schema) -> SchemaValidator:
+    """A validator of exactly this schema; of pydantic 2.11 and 2.12, with its models as their classes have them."""
+    try:
+        return SchemaValidator(schema, None, _use_prebuilt=False)  # since 2.13
+    except TypeError:
+        return SchemaValidator(schema)
+
+
+def make_serializer(schema: Schema) -> SchemaSerializer:
+    """A serializer of exactly this schema."""
+    own = changed(schema, _by_own_schema)
+    try:
+        return SchemaSerializer(own, None, _use_prebuilt=False)  # since 2.13
+    except TypeError:
+        return SchemaSerializer(own)
+
+
+def _by_own_schema(schema: Schema) -> Schema:
+    """What says how it is serialized is never replaced, up to pydantic 2.12."""
+    if schema.get("type") in _PREBUILT and "serialization" not in schema:
+        return {**schema, "serialization": schema}
+    return schema
