@@ -25,8 +25,12 @@ from pydantic import BaseModel
 from typing_extensions import override
 
 from superd_client.sensitive import redacted
+from superd_client.text import printable
 from superd_client.wire.envelope import Failure, Mismatch, Reply, Result
 from superd_client.wire.errors import ErrorCode, ErrorObject
+
+#: Characters of a server's message that an exception shows; `message` has all of them.
+MESSAGE_MAX: Final = 2048
 
 
 class Outcome(Enum):
@@ -52,10 +56,10 @@ class SuperdError(Exception):
 
     @override
     def __str__(self) -> str:
-        """One line: the method, what happened, the outcome, the call id."""
-        head = f"{self.method}: " if self.method else ""
-        tail = f" [call {self.call_id}]" if self.call_id else ""
-        return f"{head}{self.message} (outcome: {self.outcome.value}){tail}"
+        """One line: the method, what happened, the outcome, the call id. What a server said cannot leave it."""
+        head = f"{printable(self.method)}: " if self.method else ""
+        tail = f" [call {printable(self.call_id)}]" if self.call_id else ""
+        return f"{head}{printable(self.message, MESSAGE_MAX)} (outcome: {self.outcome.value}){tail}"
 
 
 class NotSent(SuperdError):

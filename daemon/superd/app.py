@@ -40,6 +40,7 @@ from superd.services.status import status_service
 from superd.session import SessionLimits
 from superd.settings import Settings
 from superd.stats import Stats
+from superd.tracebacks import hide_values
 from superd.window import Window, WindowLimits
 from superd.window_kept import STORED_WINDOW, open_window
 from superd_client.address import parse_address
@@ -412,7 +413,7 @@ async def _enter(stack: contextlib.AsyncExitStack, service: Service) -> Any:
     try:
         return await stack.enter_async_context(service.lifespan())
     except Exception as error:
-        message = f"the service {service.name} cannot start: {type(error).__name__}: {error}"
+        message = f"the service {service.name} cannot start: {type(error).__name__}: {hide_values(error)}"
         raise StartError(message, ExitStatus.FAILED, error) from error
 
 

@@ -8,6 +8,7 @@ from structlog.typing import FilteringBoundLogger
 
 from superd.journal import get_logger
 from superd.peer import Caller
+from superd_client.sensitive import secret_texts
 
 #: Held while an event is made: several threads of one handler may ask for it at once.
 _making: Final = threading.Lock()
@@ -16,18 +17,39 @@ _making: Final = threading.Lock()
 class Context:
     """What a handler may know of the call that it carries out. One is made for each call."""
 
-    __slots__ = ("_cancelled", "_is_cancelled", "_log", "call_id", "caller", "deadline", "method", "state")
+    __slots__ = (
+        "_cancelled",
+        "_is_cancelled",
+        "_log",
+        "_sensitive",
+        "call_id",
+        "caller",
+        "deadline",
+        "method",
+        "state",
+    )
 
     def __init__(
-        self, *, method: str, call_id: str, caller: Caller, state: Any, deadline: float | None = None
+        self,
+        *,
+        method: str,
+        call_id: str,
+        caller: Caller,
+        state: Any,
+        deadline: float | None = None,
+        sensitive: object = None,
     ) -> None:
-        """`state` is what the service's lifespan yielded, or None; `deadline` is in seconds of time.monotonic()."""
+        """`state` is what the service's lifespan yielded, or None; `deadline` is in seconds of time.monotonic().
+
+        The secrets in `sensitive` are masked in what `log` writes.
+        """
         self.method: Final = method
         self.call_id: Final = call_id
         self.caller: Final = caller
         self.state: Final = state
         #: When the call is over, in seconds of time.monotonic(); None where its caller set no such time.
         self.deadline: Final = deadline
+        self._sensitive: Final = sensitive
         self._log: FilteringBoundLogger | None = None
         self._is_cancelled = False
         self._cancelled: threading.Event | None = None
@@ -43,6 +65,8 @@ class Context:
                 peer_pid=self.caller.pid,
                 peer_unit=self.caller.unit,
             )
+            if self._sensitive is not None:
+                self._log = self._log.bind(_secrets=secret_texts(self._sensitive))
         return self._log
 
     @property

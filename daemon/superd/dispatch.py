@@ -23,6 +23,7 @@ from superd.window import DEFAULT_LIMITS, Window
 from superd.work import LATE, CallEnded, Outcome, Sink, Work
 from superd_client.deadline import current_deadline
 from superd_client.errors import ApplicationError
+from superd_client.sensitive import secret_texts
 from superd_client.wire.envelope import Notification, Request
 from superd_client.wire.errors import ErrorCode, ErrorObject, InternalFault
 
@@ -100,6 +101,7 @@ class Dispatcher:
             caller=caller,
             state=self._states.get(endpoint.service),
             deadline=None if due is None else due / 1e6,
+            sensitive=call.params if endpoint.method.holds_secrets else None,
         )
 
     def recall(self, work: Work) -> Outcome | None:
@@ -226,6 +228,7 @@ class Dispatcher:
             if work.keyed is not None:
                 work.keyed.end(_explain(work.endpoint, error))
             fields = _fields(work.call, work.context.caller, work.context.call_id, work.started)
+            fields |= self._hidden(work.call)
             self._log.info("a cancelled call raised an exception", exc_info=error, **fields)
         return None
 
@@ -254,7 +257,7 @@ class Dispatcher:
         if isinstance(error, InternalFault):
             cause = cause or error.cause
         fields = _fields(call, caller, call_id, started)
-        fields |= {"code": int(error.code), "reason": error.message}
+        fields |= {"code": int(error.code), "reason": error.message, **self._hidden(call)}
         self._stats.notifications_failed += isinstance(call, Notification)
         denial = None if call is None else self._guard.explain_denial(error, call.method, caller)
         if denial is not None:
@@ -271,6 +274,13 @@ class Dispatcher:
             self._stats.calls_failed += 1
             self._log.info("call failed", message_id=MessageId.CALL_FAILED, **fields)
         return error.with_data(call_id=call_id)
+
+    def _hidden(self, call: Request | Notification | None) -> dict[str, Any]:
+        """What the log must not show of a call, for superd.journal."""
+        endpoint = None if call is None else self.endpoints.get(call.method)
+        if call is None or endpoint is None or not endpoint.method.holds_secrets:
+            return {}
+        return {"_secrets": secret_texts(call.params)}
 
     def not_served(self, work: Work, error: ErrorObject) -> ErrorObject:
         """Take back that a call was served: its result cannot be sent. To be called as soon as it has ended."""

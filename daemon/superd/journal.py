@@ -10,8 +10,7 @@ import logging
 import os
 import re
 import sys
-import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -22,12 +21,12 @@ from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 from typing_extensions import override
 
 from superd.journal_socket import JOURNAL_SOCKET, Delivery, JournalSocket
+from superd.tracebacks import format_traceback
+from superd_client.sensitive import mask
+from superd_client.text import VALUE_MAX, printable
 from superd_client.wire.errors import ErrorCode
 
 IDENTIFIER: Final = "superd"
-
-#: Characters of one value in a sentence: as much as a person reads.
-VALUE_MAX: Final = 256
 
 #: Characters of one value in a field of the journal: as much as a search needs. journald's own bound is 768 MiB.
 FIELD_MAX: Final = 4096
@@ -57,6 +56,9 @@ _SENTENCE: Final = frozenset(
         "call_id",
     }
 )
+
+#: What says who asked what: never masked, since a caller chooses the secrets that he sends.
+_IDENTITY: Final = _SENTENCE - {"reason"}
 
 #: Where a wrong setting stands, in this order.
 _PLACE: Final = ("source", "key")
@@ -104,19 +106,6 @@ class Entry(NamedTuple):
     fields: Mapping[str, object]
     message_id: str | None = None
     traceback: str | None = None
-
-
-def printable(text: str, limit: int = VALUE_MAX) -> str:
-    r"""`text` on one line and harmless: what cannot be printed as \x1b, what is over `limit` cut off."""
-    rest = len(text) - limit
-    shown = text if rest <= 0 else text[:limit]
-    if not shown.isprintable():
-        shown = "".join(each if each.isprintable() else _escape(each) for each in shown)
-    return shown if rest <= 0 else f"{shown}… ({rest} more)"
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def _as_text(value: object) -> str:
@@ -285,12 +274,21 @@ class ForwardHandler(logging.Handler):
 
 
 def to_entry(_logger: WrappedLogger, method: str, event: EventDict) -> tuple[tuple[Entry], dict[str, Any]]:
-    """The last processor of structlog: what the targets take."""
+    """The last processor of structlog: what the targets take. The texts in the key `_secrets` are masked in all others."""
     fields = dict(event)
     text = str(fields.pop("event", ""))
     message_id = fields.pop("message_id", None)
     trace = _format_traceback(fields.pop("exc_info", None))
+    secrets = fields.pop("_secrets", ())
+    if secrets:
+        text = mask(text, secrets)
+        trace = trace and mask(trace, secrets)
+        fields = {key: _mask_value(key, value, secrets) for key, value in fields.items()}
     return (Entry(method, text, fields, message_id, trace),), {}
+
+
+def _mask_value(key: str, value: object, secrets: Iterable[str]) -> object:
+    return value if value is None or key in _IDENTITY else mask(_as_text(value), secrets)
 
 
 def _format_traceback(exc_info: object) -> str | None:
@@ -301,7 +299,7 @@ def _format_traceback(exc_info: object) -> str | None:
         error = exc_info if isinstance(exc_info, BaseException) or not exc_info else sys.exception()
     if not isinstance(error, BaseException):
         return None
-    text = "".join(traceback.format_exception(error))
+    text = format_traceback(error)
     return text if len(text) <= TRACEBACK_MAX else f"(beginning cut off)\n{text[-TRACEBACK_MAX:]}"
 
 

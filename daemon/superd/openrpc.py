@@ -15,11 +15,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, TypeAlias
 
 from pydantic import TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from typing_extensions import override
 
 from superd.handlers import kind_of
 from superd_client.contract import Method
+from superd_client.sensitive import SCHEMA_MARKS, is_revealed, revealed
 from superd_client.streams import Stream, Upload
 from superd_client.wire.errors import ErrorCode
 
@@ -49,11 +50,17 @@ def openrpc_document(methods: Iterable[Method[Any, Any]], *, title: str, version
 
 
 class _Generator(GenerateJsonSchema):
-    """Without the titles that pydantic makes of field names: they say nothing that the names do not."""
+    """Without the titles that pydantic makes of field names: they say nothing that the names do not. Secrets are marked."""
 
     @override
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
+
+    @override
+    def generate_inner(self, schema: Any) -> JsonSchemaValue:
+        described = super().generate_inner(schema)
+        is_secret = is_revealed(schema) or described.get("format") == "password"
+        return {**described, **SCHEMA_MARKS} if is_secret else described
 
 
 def _uses(method: Method[Any, Any]) -> Iterable[tuple[Use, _Mode, TypeAdapter[Any]]]:
@@ -70,10 +77,10 @@ def _uses(method: Method[Any, Any]) -> Iterable[tuple[Use, _Mode, TypeAdapter[An
 
 def _generate(uses: list[tuple[Use, _Mode, TypeAdapter[Any]]]) -> tuple[dict[Use, Schema], dict[str, Schema]]:
     """The schema for each use, and the shared ones; pydantic keeps apart what differs and bears one name."""
-    by_use, definitions = TypeAdapter.json_schemas(
-        uses, ref_template=_REF + "{model}", schema_generator=_Generator
+    generator = _Generator(ref_template=_REF + "{model}")
+    by_use, shared = generator.generate_definitions(
+        [(use, mode, revealed(adapter.core_schema)) for use, mode, adapter in uses]
     )
-    shared = definitions.get("$defs", {})
     return (
         {use: as_draft_7(schema) for (use, _), schema in by_use.items()},
         {name: as_draft_7(shared[name]) for name in sorted(shared)},

@@ -21,7 +21,6 @@ from superd.journal import (
     FIELD_MAX,
     PRIORITIES,
     TRACEBACK_MAX,
-    VALUE_MAX,
     Entry,
     JournalTarget,
     MessageId,
@@ -34,6 +33,7 @@ from superd.journal import (
     to_entry,
 )
 from superd.journal_socket import Delivery, JournalSocket, encode_record
+from superd_client.text import VALUE_MAX
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CATALOG: Final = ROOT / "systemd/superd.catalog"

@@ -115,7 +115,8 @@ class Completer:
             known = [f"{word} " for word in self._words]
         else:
             known = _keys(interface, before)
-        return [word for word in known if word.startswith(text)]
+        # readline writes them as they are.
+        return [word for word in known if word.startswith(text) and word.isprintable()]
 
     def _interface(self) -> Interface | None:
         """What the server offers; None where it does not say. A Tab must not fail."""
