@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic_core import to_json
 
@@ -13,6 +13,9 @@ from superd_client.wire.connection import PeerClosed
 from superd_client.wire.envelope import Request
 from superd_client.wire.errors import ErrorObject
 from superd_client.wire.server import ServerConnection
+
+#: The answer to all else.
+UNKNOWN: Final = ErrorObject(-32601, "no such method", {})
 
 
 @contextmanager
@@ -49,7 +52,7 @@ def _converse(peer: socket.socket, answers: Mapping[str, Any]) -> None:
             if isinstance(event, PeerClosed):
                 return
             assert isinstance(event, Request)
-            answer = answers[event.method]
+            answer = answers.get(event.method, UNKNOWN)
             if answer is None:
                 return
             if isinstance(answer, ErrorObject):

@@ -27,13 +27,12 @@ from superd.journal import (
     StderrTarget,
     field_name,
     journal_fields,
-    printable,
     render_message,
     stderr_line,
     to_entry,
 )
 from superd.journal_socket import Delivery, JournalSocket, encode_record
-from superd_client.text import VALUE_MAX
+from superd_client.text import VALUE_MAX, printable
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CATALOG: Final = ROOT / "systemd/superd.catalog"

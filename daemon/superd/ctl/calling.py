@@ -44,6 +44,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write the bytes of the blobs that come to FILE, one blob after the other",
     )
+    parser.add_argument(
+        "--reveal",
+        action="store_true",
+        help="write what the server marks as secret, also on a terminal",
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,7 +88,7 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
     with contextlib.ExitStack() as stack:
         options, params = call_options(arguments), call_params(arguments, stack)
         output = _open_output(arguments.output, stack)
-        exchange = Exchange(session, arguments.method, options, output)
+        exchange = Exchange(session, arguments.method, options, output, reveal=arguments.reveal)
         try:
             if arguments.stream:
                 return exchange.stream(params)

@@ -8,7 +8,7 @@ from superd.ctl.arrivals import Arrival, describe, keep_arrival
 from superd.ctl.exits import ExitStatus, UsageError
 from superd.ctl.session import Session
 from superd_client.contract import UntypedMethod
-from superd_client.errors import CallTimeout, ConnectionLost
+from superd_client.errors import ApplicationError, CallTimeout, ConnectionLost
 from superd_client.wire.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
@@ -19,9 +19,18 @@ class Exchange:
     """What comes goes to standard output, and the bytes of blobs to `output`."""
 
     def __init__(
-        self, session: Session, name: str, options: Mapping[str, Any], output: "Output | None" = None
+        self,
+        session: Session,
+        name: str,
+        options: Mapping[str, Any],
+        output: "Output | None" = None,
+        *,
+        reveal: bool = False,
     ) -> None:
-        """Prepare a call of the method `name`; `options` are the client's. Raises UsageError for what is no name."""
+        """Prepare a call of the method `name`; `options` are the client's. Raises UsageError for what is no name.
+
+        With `reveal`, what the server marks as secret is written as it is.
+        """
         try:
             self._method: Final = UntypedMethod(name, keep_arrival)
         except UnicodeEncodeError:
@@ -29,6 +38,7 @@ class Exchange:
         self._session: Final = session
         self._options: Final = options
         self._output: Final = output
+        self._reveal: Final = reveal
 
     def call(self, params: Mapping[str, Any]) -> ExitStatus:
         """Call it, and write the result."""
@@ -68,10 +78,33 @@ class Exchange:
 
     def _write(self, arrival: Arrival, write: Callable[[Any], None]) -> None:
         with arrival:
-            write(arrival.value)
+            write(self._shown(arrival.value))
             describe(arrival, self._session.streams.err)
             if self._output is not None:
                 self._output.write(arrival, self._method.name)
+
+    def _shown(self, value: Any) -> Any:
+        """What is written of a value: on a terminal, without what the server marks as secret."""
+        if self._reveal or not self._session.streams.out.is_terminal:
+            return value
+        from superd.ctl.covering import cover, find_method
+
+        found = find_method(self._session, self._method.name)
+        if found is None:
+            return value
+        method, interface = found
+        schema = method.item if method.kind == "stream" else method.result.json_schema
+        return cover(value, schema, interface)
+
+    def _cover_detail(self, error: ApplicationError) -> None:
+        """The detail of a declared error is written to the terminal, or to a log, in any case."""
+        from superd.ctl.covering import cover, find_method
+
+        found = None if self._reveal else find_method(self._session, self._method.name)
+        if found is not None and "detail" in error.data:
+            method, interface = found
+            schema = method.errors.get(str(error.data.get("type")))
+            error.data = {**error.data, "detail": cover(error.data["detail"], schema, interface)}
 
     def _finish(self) -> ExitStatus:
         if self._output is not None:
@@ -83,6 +116,9 @@ class Exchange:
         """Note on an error that may come of it that the method was taken for one of another kind."""
         try:
             yield
+        except ApplicationError as error:
+            self._cover_detail(error)
+            raise
         except (CallTimeout, ConnectionLost) as error:
             is_broken = isinstance(error.__cause__, RemoteProtocolError)
             if (is_broken or isinstance(error, CallTimeout)) and (mistake := self._mistake(kind)):
