@@ -6,7 +6,8 @@ switched off then.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final, TypeAlias
+from contextlib import contextmanager
+from typing import Any, Final, TypeAlias, TypeVar
 
 from pydantic_core import SchemaSerializer, SchemaValidator
 
@@ -18,8 +19,11 @@ _DATA: Final = frozenset({"metadata", "default", "expected", "members", "json_sc
 #: Keys that may hold schemas by names, which may be anything.
 _NAMED: Final = frozenset({"fields", "choices"})
 
-#: The types of schemas in whose place pydantic-core puts the machine of their class.
+#: The types of schemas in whose place pydantic-core puts the machine of their class, once that is complete.
 _PREBUILT: Final = frozenset({"model", "dataclass"})
+_COMPLETE: Final = "__pydantic_complete__"
+
+T = TypeVar("T")
 
 
 def parts_of(schema: object) -> Iterator[Schema]:
@@ -53,24 +57,32 @@ def changed(schema: Any, change: Callable[[Schema], Schema]) -> Any:
 
 
 def make_validator(schema: Schema) -> SchemaValidator:
-    """A validator of exactly this schema; of pydantic 2.11 and 2.12, with its models as their classes have them."""
-    try:
-        return SchemaValidator(schema, None, _use_prebuilt=False)  # since 2.13
-    except TypeError:
-        return SchemaValidator(schema)
+    """A validator of exactly this schema."""
+    return _build(SchemaValidator, schema)
 
 
 def make_serializer(schema: Schema) -> SchemaSerializer:
     """A serializer of exactly this schema."""
-    own = changed(schema, _by_own_schema)
+    return _build(SchemaSerializer, schema)
+
+
+def _build(kind: Callable[..., T], schema: Schema) -> T:
     try:
-        return SchemaSerializer(own, None, _use_prebuilt=False)  # since 2.13
-    except TypeError:
-        return SchemaSerializer(own)
+        return kind(schema, None, _use_prebuilt=False)
+    except TypeError:  # pydantic before 2.13
+        with _incomplete(schema):
+            return kind(schema)
 
 
-def _by_own_schema(schema: Schema) -> Schema:
-    """What says how it is serialized is never replaced, up to pydantic 2.12."""
-    if schema.get("type") in _PREBUILT and "serialization" not in schema:
-        return {**schema, "serialization": schema}
-    return schema
+@contextmanager
+def _incomplete(schema: Schema) -> Iterator[None]:
+    """Let the classes in `schema` look as while they are made: then pydantic-core does not use what they have."""
+    classes = {part["cls"] for part in parts_of(schema) if part.get("type") in _PREBUILT}
+    complete = [cls for cls in classes if vars(cls).get(_COMPLETE)]
+    try:
+        for cls in complete:
+            setattr(cls, _COMPLETE, False)
+        yield
+    finally:
+        for cls in complete:
+            setattr(cls, _COMPLETE, True)
