@@ -8,6 +8,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 
 from typing_extensions import override
 
+from superd.charges import Charged
 from superd.deadlines import Deadlines, Timed, now_usec
 from superd.outbox import Outbox, refused_descriptors
 from superd.work import CallEnded, Work
@@ -150,13 +151,22 @@ class ItemSource(Generic[I]):
     New credit is given whenever half of it has been used up by the handler.
     """
 
-    def __init__(self, grant: Callable[[int], None], starve: Callable[[ErrorObject], None]) -> None:
-        """`grant` gives credit; `starve` ends the call where its handler waits for what cannot come."""
+    def __init__(
+        self,
+        grant: Callable[[int], None],
+        starve: Callable[[ErrorObject], None],
+        taken: Callable[[Charged], None],
+    ) -> None:
+        """`grant` gives credit; `starve` ends the call where its handler waits for what cannot come.
+
+        `taken` hears of items that were charged.
+        """
         self._grant = grant
         self._starve = starve
+        self._on_taken = taken
         self._taken = 0
 
-    def put(self, item: I | _Mark) -> None:
+    def put(self, item: I | Charged | _Mark) -> None:
         """Take what has come."""
         raise NotImplementedError
 
@@ -183,12 +193,17 @@ class ItemSource(Generic[I]):
 class LoopItems(ItemSource[I]):
     """For handlers on the event loop."""
 
-    def __init__(self, grant: Callable[[int], None], starve: Callable[[ErrorObject], None]) -> None:
-        super().__init__(grant, starve)
+    def __init__(
+        self,
+        grant: Callable[[int], None],
+        starve: Callable[[ErrorObject], None],
+        taken: Callable[[Charged], None],
+    ) -> None:
+        super().__init__(grant, starve, taken)
         self._queue = asyncio.Queue[Any]()
 
     @override
-    def put(self, item: I | _Mark) -> None:
+    def put(self, item: I | Charged | _Mark) -> None:
         self._queue.put_nowait(item)
 
     def __aiter__(self) -> Self:
@@ -206,6 +221,9 @@ class LoopItems(ItemSource[I]):
             raise asyncio.CancelledError if item is _CLOSED else StopAsyncIteration
         if due := self._count():
             self._grant(due)
+        if isinstance(item, Charged):
+            self._on_taken(item)
+            return item.item  # type: ignore[no-any-return]  # what is charged is an item
         return item  # type: ignore[no-any-return]  # what is no mark is an item
 
 
@@ -216,14 +234,15 @@ class ThreadItems(ItemSource[I]):
         self,
         grant: Callable[[int], None],
         starve: Callable[[ErrorObject], None],
+        taken: Callable[[Charged], None],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        super().__init__(grant, starve)
+        super().__init__(grant, starve, taken)
         self._queue = queue.SimpleQueue[Any]()
         self._loop = loop
 
     @override
-    def put(self, item: I | _Mark) -> None:
+    def put(self, item: I | Charged | _Mark) -> None:
         self._queue.put(item)
 
     def __iter__(self) -> Self:
@@ -241,4 +260,7 @@ class ThreadItems(ItemSource[I]):
             raise CancelledError if item is _CLOSED else StopIteration
         if due := self._count():
             self._loop.call_soon_threadsafe(self._grant, due)
+        if isinstance(item, Charged):
+            self._loop.call_soon_threadsafe(self._on_taken, item)
+            return item.item  # type: ignore[no-any-return]  # what is charged is an item
         return item  # type: ignore[no-any-return]  # what is no mark is an item

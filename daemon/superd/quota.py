@@ -20,6 +20,10 @@ from typing import Final, NamedTuple
 
 from superd_client.wire.limits import FDS_PER_USER_MAX, FRAME_SIZE_DEFAULT
 
+#: Connections of all users. sd-varlink and dbus-broker admit about as many; each costs a descriptor, so LimitNOFILE= of
+#: the unit must be larger.
+CONNECTIONS_DEFAULT: Final = 4096
+
 #: Calls that run, of all users. Each is a task, a context and its params: as many more make the collector of cycles
 #: stop the whole daemon for longer than a call takes.
 CALLS_SHARED_DEFAULT: Final = 16_384
@@ -240,7 +244,7 @@ class Rate:
 class Totals(NamedTuple):
     """What all users share of each resource; `call_rate` is calls of one user in a second, 0 for any number."""
 
-    connections: int
+    connections: int = CONNECTIONS_DEFAULT
     calls: int = CALLS_SHARED_DEFAULT
     streams: int = STREAMS_SHARED_DEFAULT
     buffered: int = BYTES_SHARED_DEFAULT

@@ -22,6 +22,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
+from superd.quota import CONNECTIONS_DEFAULT
 from superd.timespan import parse_span
 from superd_client.wire.limits import (
     CALLS_IN_FLIGHT_DEFAULT,
@@ -42,10 +43,6 @@ CONFIG_VARIABLE: Final = "SUPERD_CONFIG"
 
 #: Variables with the prefix that are no settings: the client's address, and the path of the file.
 OTHER_VARIABLES: Final = frozenset({"SUPERD_SOCKET", CONFIG_VARIABLE})
-
-#: Connections of all peers together. sd-varlink and dbus-broker admit about as many; each costs a descriptor,
-#: so LimitNOFILE= of the unit must be larger.
-CONNECTIONS_DEFAULT: Final = 4096
 
 #: Threads for plain `def` handlers. They are for blocking work; more of them wait for the GIL, not the disk.
 WORKER_THREADS_DEFAULT: Final = 8
