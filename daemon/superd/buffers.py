@@ -69,11 +69,11 @@ class Account:
         "_never_waits",
         "_on_room",
         "_quota",
-        "_receiving",
         "_replies",
         "_waits",
         "_wanted",
         "is_blocked",
+        "receiving",
         "uid",
     )
 
@@ -83,7 +83,7 @@ class Account:
         self._quota: Final = buffers.quota
         self._on_room: Final = on_room
         #: Bytes charged for the frame that is being received, and those for which there is no room yet.
-        self._receiving = 0
+        self.receiving = 0
         self._wanted = 0
         self._replies = 0
         self._waits = False
@@ -99,8 +99,6 @@ class Account:
 
         Where not, it waits for room.
         """
-        if size == self._receiving:
-            return True
         self._end_frame()
         if size > FRAME_FREE and self._quota.take(self.uid, size) is not None:
             if not self._never_waits:
@@ -108,7 +106,7 @@ class Account:
                 self._wait()
                 return False
             self._quota.charge(self.uid, size)
-        self._receiving = size if size > FRAME_FREE else 0
+        self.receiving = size if size > FRAME_FREE else 0
         return True
 
     def hold(self, size: int) -> None:
@@ -131,15 +129,15 @@ class Account:
             self._buffers.give(self.uid, -more)
 
     def _end_frame(self) -> None:
-        if self._receiving:
-            self._buffers.give(self.uid, self._receiving)
-            self._receiving = 0
+        if self.receiving:
+            self._buffers.give(self.uid, self.receiving)
+            self.receiving = 0
 
     # --- waiting -----------------------------------------------------------------------------------------------------
 
     def _check(self) -> None:
         """Wait where this user holds too much. A frame that has begun is received: it is paid for."""
-        if not (self._receiving or self._never_waits) and self._quota.is_exceeded(self.uid):
+        if not (self.receiving or self._never_waits) and self._quota.is_exceeded(self.uid):
             self._wait()
 
     def _wait(self) -> None:
@@ -152,7 +150,7 @@ class Account:
         if self._wanted:
             if self._quota.take(self.uid, self._wanted) is not None:
                 return False
-            self._receiving, self._wanted = self._wanted, 0
+            self.receiving, self._wanted = self._wanted, 0
         elif self._quota.is_exceeded(self.uid):
             return False
         self._buffers.leave(self)

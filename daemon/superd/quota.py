@@ -18,7 +18,13 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from superd_client.wire.limits import FDS_PER_USER_MAX, FRAME_SIZE_DEFAULT
+from superd_client.wire.limits import (
+    BYTES_PER_USER_DEFAULT,
+    CALLS_PER_USER_DEFAULT,
+    FDS_PER_USER_MAX,
+    FRAME_SIZE_DEFAULT,
+    STREAMS_PER_USER_DEFAULT,
+)
 
 #: Connections of all users. sd-varlink and dbus-broker admit about as many; each costs a descriptor, so LimitNOFILE= of
 #: the unit must be larger.
@@ -26,17 +32,17 @@ CONNECTIONS_DEFAULT: Final = 4096
 
 #: Calls that run, of all users. Each is a task, a context and its params: as many more make the collector of cycles
 #: stop the whole daemon for longer than a call takes.
-CALLS_SHARED_DEFAULT: Final = 16_384
+CALLS_SHARED_DEFAULT: Final = 2 * CALLS_PER_USER_DEFAULT
 
 #: Streams and uploads that are open, of all users: they live long, and each holds a generator beside its task.
-STREAMS_SHARED_DEFAULT: Final = 8_192
+STREAMS_SHARED_DEFAULT: Final = 2 * STREAMS_PER_USER_DEFAULT
 
 #: Bytes that are held for all users: requests that are not read to their end, params of calls that run, replies that
 #: nobody reads. With the limits of single connections alone, 4,096 of them could hold 68 GiB.
-BYTES_SHARED_DEFAULT: Final = 256 * 1024 * 1024
+BYTES_SHARED_DEFAULT: Final = 2 * BYTES_PER_USER_DEFAULT
 
 #: Descriptors that came with the calls that run, of all users: one user alone gets a half, FDS_PER_USER_MAX.
-DESCRIPTORS_SHARED: Final = 2 * FDS_PER_USER_MAX
+DESCRIPTORS_SHARED_DEFAULT: Final = 2 * FDS_PER_USER_MAX
 
 #: Idempotency keys that are remembered, of all users.
 ENTRIES_SHARED_DEFAULT: Final = 16_384
@@ -193,9 +199,9 @@ class Quota:
         """What each user holds who holds anything; it changes with what is taken and given."""
         return MappingProxyType(self._held)
 
-    def fullest(self) -> tuple[int, int] | None:
+    def fullest(self) -> tuple[int, int] | tuple[None, None]:
         """The uid that holds most, and how much; None where nobody holds anything."""
-        return max(self._held.items(), key=lambda each: each[1], default=None)
+        return max(self._held.items(), key=lambda each: each[1], default=(None, None))
 
 
 class Rate:
@@ -248,7 +254,7 @@ class Totals(NamedTuple):
     calls: int = CALLS_SHARED_DEFAULT
     streams: int = STREAMS_SHARED_DEFAULT
     buffered: int = BYTES_SHARED_DEFAULT
-    descriptors: int = DESCRIPTORS_SHARED
+    descriptors: int = DESCRIPTORS_SHARED_DEFAULT
     entries: int = ENTRIES_SHARED_DEFAULT
     call_rate: int = 0
 

@@ -162,7 +162,8 @@ class Session:
                 break
             event = self._connection.next_event()
             if event is None:
-                if not self._account.may_receive(self._connection.awaited):
+                awaited = self._connection.awaited
+                if awaited != self._account.receiving and not self._account.may_receive(awaited):
                     break
                 self._resume()
                 return

@@ -149,7 +149,7 @@ def test_who_was_within_its_share_may_be_above_it_when_others_come() -> None:
 
 def test_the_fullest() -> None:
     quota = Quota("calls", 100)
-    assert quota.fullest() is None
+    assert quota.fullest() == (None, None)
     quota.take(ANN)
     quota.take(BEN, 2)
     assert quota.fullest() == (BEN, 2)
