@@ -1,6 +1,7 @@
 """What runs for one peer: its calls from their begin to their answer, and what is left of them after it."""
 
 import asyncio
+import contextlib
 import contextvars
 from collections.abc import Callable
 from typing import Any, Final
@@ -259,7 +260,11 @@ class Calls:
     def ended(self, work: Work, outcome: Outcome | None) -> None:
         """Nothing of it runs any more; answer, unless that was done before."""
         self._running.discard(work)
-        self._charges.end(work)
+        step = work.step
+        if step is None or step.done():
+            self._end_charges(work)
+        else:
+            step.add_done_callback(lambda _: self._end_charges_later(work))
         if not work.answered:
             self._settle(work)
             if isinstance(outcome, bytes):
@@ -269,6 +274,16 @@ class Calls:
         if work.call.received is not None and (work.endpoint.is_async or not work.started):
             work.release()  # a thread may still use them, and releases them itself
         self._on_progress()
+
+    def _end_charges(self, work: Work) -> None:
+        if work.source is not None:
+            work.source.discard()
+        self._charges.end(work)
+
+    def _end_charges_later(self, work: Work) -> None:
+        """A thread has ended, or was not begun, for which its cancelled call did not wait."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: superd has stopped
+            self._loop.call_soon_threadsafe(self._end_charges, work)
 
     def _settle(self, work: Work) -> None:
         work.settle()

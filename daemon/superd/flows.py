@@ -12,7 +12,7 @@ from superd.charges import Charged
 from superd.deadlines import Deadlines, Timed, now_usec
 from superd.outbox import Outbox, refused_descriptors
 from superd.work import CallEnded, Work
-from superd_client.descriptors import Outgoing
+from superd_client.descriptors import Outgoing, close_held
 from superd_client.wire.envelope import RequestId
 from superd_client.wire.errors import ErrorCode, ErrorObject
 from superd_client.wire.framing import FrameTooLarge
@@ -144,6 +144,9 @@ _END: Final = _Mark()
 _CUT: Final = _Mark()
 _CLOSED: Final = _Mark()
 
+#: What stands for no item in an empty queue.
+_NOTHING: Final = _Mark()
+
 
 class ItemSource(Generic[I]):
     """The items of one upload that have come and were not taken: never more than the credit that was given.
@@ -182,6 +185,17 @@ class ItemSource(Generic[I]):
         """The call is answered: nobody wants items any more."""
         self.put(_CLOSED)
 
+    def discard(self) -> None:
+        """Close what came with items that nobody took, and leave the mark that nobody wants any."""
+        while (item := self._pop()) is not _NOTHING:
+            if isinstance(item, Charged) and item.fds:
+                close_held(item.item)
+        self.put(_CLOSED)
+
+    def _pop(self) -> object:
+        """What would be taken next, _NOTHING where nothing waits."""
+        raise NotImplementedError
+
     def _count(self) -> int:
         """Note that an item was taken; how much credit is due for those that were."""
         self._taken += 1
@@ -205,6 +219,10 @@ class LoopItems(ItemSource[I]):
     @override
     def put(self, item: I | Charged | _Mark) -> None:
         self._queue.put_nowait(item)
+
+    @override
+    def _pop(self) -> object:
+        return _NOTHING if self._queue.empty() else self._queue.get_nowait()
 
     def __aiter__(self) -> Self:
         """Iterate over the items; several tasks may do so, and share them."""
@@ -244,6 +262,10 @@ class ThreadItems(ItemSource[I]):
     @override
     def put(self, item: I | Charged | _Mark) -> None:
         self._queue.put(item)
+
+    @override
+    def _pop(self) -> object:
+        return _NOTHING if self._queue.empty() else self._queue.get_nowait()
 
     def __iter__(self) -> Self:
         """Iterate over the items, on one thread."""

@@ -197,6 +197,9 @@ def running_server(
             ready.set()
             await stop.wait()
             await running.drain()
+            # What threads do goes on, and is charged to the end.
+            await asyncio.to_thread(pool.shutdown)
+            await asyncio.sleep(0)
             leftovers.update(asyncio.all_tasks() - {asyncio.current_task()})
 
         def main() -> None:
@@ -211,7 +214,6 @@ def running_server(
         finally:
             running.loop.call_soon_threadsafe(stop.set)
             thread.join(PATIENCE)
-            pool.shutdown()
         assert not thread.is_alive()
         assert not leftovers
         assert not running.faults, running.faults

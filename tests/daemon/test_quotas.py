@@ -5,6 +5,7 @@ import contextlib
 import os
 import socket
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from superd.session import SessionLimits
 from superd_client import Client, Fd, Message, Method, ResourceExhausted, Stream, Upload
 from superd_client.builtin import Nothing
 from tests.daemon.datagram_client import RawDatagrams
-from tests.daemon.raw import RawClient, echo, frame, request
+from tests.daemon.raw import PATIENCE, RawClient, echo, frame, request
 from tests.daemon.running import Gate, Running, running_server
 from tests.daemon.strangers import Stranger, needs_root
 
@@ -129,6 +130,30 @@ def test_a_cancelled_call_counts_until_its_handler_has_ended() -> None:
         server.loop.call_soon_threadsafe(let_go.set)
         server.in_flight(0)
         assert client.ask(echo("x", 3))["result"] == {"text": "x"}
+
+
+def test_a_cancelled_call_counts_as_long_as_a_thread_works_for_it_or_is_to() -> None:
+    """Else one could fill the queue of the threads without end: call, cancel, and call again."""
+    entered, let_go = threading.Event(), threading.Event()
+    service = Service("slow")
+
+    @service.method(Method("slow.run", Nothing, str))
+    def handle_run(params: Nothing, context: Context) -> str:
+        entered.set()
+        assert let_go.wait(PATIENCE)
+        return "late"
+
+    with running_server(service, quotas=ordinary(calls=4), workers=1) as server, server.client() as client:
+        for number in range(2):
+            client.send(request("slow.run", {}, number))
+            server.in_flight(1)
+            assert entered.wait(PATIENCE)
+            assert client.ask(request("rpc.cancel", {"id": number}, None))["error"]["code"] == -32004
+            server.in_flight(0)
+        assert client.ask(echo("x", 3))["error"]["data"]["used"] == 2
+        let_go.set()
+        server.until(lambda: server.quotas.calls.used_by_all == 0)
+        assert client.ask(echo("x", 4))["result"] == {"text": "x"}
 
 
 def test_what_is_refused_is_charged_nowhere() -> None:
