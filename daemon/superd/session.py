@@ -325,6 +325,7 @@ class Session:
         self._suspended = self._calls.refuses_streams = False
         self._connection.receive_again(saved.unread)
         self._transport.write_again(saved.unsent)
+        self._account.set_replies(self._transport.bytes_waiting)
         self._pump()
 
     def release(self) -> None:
