@@ -6,7 +6,7 @@ import contextvars
 from collections.abc import Callable
 from typing import Any, Final
 
-from superd.buffers import Account
+from superd.buffers import MESSAGE_FREE, Account
 from superd.charges import Charged, Charges, refusal
 from superd.dispatch import Dispatcher
 from superd.flows import Gap, ItemSink, LoopItems, ThreadItems
@@ -55,6 +55,7 @@ class Calls:
     ) -> None:
         """Allow so many open `streams`, uploads among them."""
         self._caller = caller
+        self._uid = caller.uid
         self._dispatcher = dispatcher
         self._connection = connection
         self._outbox = outbox
@@ -106,20 +107,16 @@ class Calls:
         due = call.meta.get("deadline_usec")
         context = self._dispatcher.call_context(call, endpoint, self._caller)
         work = Work(self, call, endpoint, context, due)
-        exceeded = self._charges.begin(work, self._connection.body_size)
-        if exceeded is not None:
-            self._fail(call, refusal(exceeded))
-            return
-        if call.fingerprint is not None and (known := self._dispatcher.recall(work)) is not None:
-            self._charges.end(work)
-            self._answer_known(work, known)
-            return
-        if endpoint.kind is not _CALL:
-            error = self._open(work, call)
-            if error is not None:
-                self._charges.end(work)
-                self._fail(call, error)
+        size = self._connection.body_size
+        is_plain = endpoint.kind is _CALL and call.received is None and size <= MESSAGE_FREE
+        if not is_plain or self._charges.take_plain(self._uid) is not None:
+            exceeded = self._charges.begin(work, size)
+            if exceeded is not None:
+                self._fail(call, refusal(exceeded))
                 return
+        if (call.fingerprint is not None or endpoint.kind is not _CALL) and not self._prepare(work, call):
+            self._charges.end(work)
+            return
         self._running.add(work)
         if isinstance(call, Request):
             self._unanswered[call.id] = work
@@ -127,6 +124,16 @@ class Calls:
             self._to_watch.append(work)
         # Not in the context of the call whose end may have made room for this one.
         work.task = self._loop.create_task(self._dispatcher.carry_out(work), context=self._context.copy())
+
+    def _prepare(self, work: Work, call: Request | Notification) -> bool:
+        """Look whether a call with a key is to be carried out, or prepare for items; False where it was answered."""
+        if call.fingerprint is not None and (known := self._dispatcher.recall(work)) is not None:
+            self._answer_known(work, known)
+            return False
+        if work.endpoint.kind is not _CALL and (error := self._open(work, call)) is not None:
+            self._fail(call, error)
+            return False
+        return True
 
     def _answer_known(self, work: Work, known: Outcome) -> None:
         """Answer a call that is not begun, because of its key."""
@@ -260,11 +267,12 @@ class Calls:
     def ended(self, work: Work, outcome: Outcome | None) -> None:
         """Nothing of it runs any more; answer, unless that was done before."""
         self._running.discard(work)
-        step = work.step
-        if step is None or step.done():
+        if work.step is None and work.endpoint.kind is _CALL and not self._charges.holdings:
+            self._charges.give_plain(self._uid)
+        elif work.step is None or work.step.done():
             self._end_charges(work)
         else:
-            step.add_done_callback(lambda _: self._end_charges_later(work))
+            work.step.add_done_callback(lambda _: self._end_charges_later(work))
         if not work.answered:
             self._settle(work)
             if isinstance(outcome, bytes):

@@ -1,6 +1,7 @@
 """What the calls of one connection hold of the quotas of its user: charged when they begin, given back when they end."""
 
 import time
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from superd.buffers import MESSAGE_FREE, Account
@@ -53,6 +54,10 @@ class Charged(NamedTuple):
     fds: int
 
 
+def _look(_uid: int) -> object:
+    return _look
+
+
 class _Holding:
     """What one call holds beside being one."""
 
@@ -73,10 +78,14 @@ class Charges:
         self._quotas: Final = quotas
         self._calls: Final = quotas.calls
         self._has_rate: Final = quotas.rate is not None
+        #: The usual case in one step: what is a call and nothing more, on a daemon that counts no rate. Where `take_plain`
+        #: returns something, `begin` has to look; `give_plain` is for what holds nothing more, as `end` is.
+        self.take_plain: Final[Callable[[int], object]] = self._calls.take if quotas.rate is None else _look
+        self.give_plain: Final[Callable[[int], None]] = self._calls.give
         self._account: Final = account
         self._uid: Final = account.uid
         #: Few calls have one.
-        self._holdings: Final[dict[Work, _Holding]] = {}
+        self.holdings: Final[dict[Work, _Holding]] = {}
         #: Descriptors of all calls of this connection, and those of items that wait among them.
         self._fds = 0
         self._waiting_fds = 0
@@ -101,7 +110,7 @@ class Charges:
         """Give back what it holds: nothing of it runs any more."""
         quota = self._calls if work.endpoint.kind is _CALL else self._quotas.streams
         quota.give(self._uid)
-        if self._holdings and (holding := self._holdings.pop(work, None)) is not None:
+        if self.holdings and (holding := self.holdings.pop(work, None)) is not None:
             self._give(holding.size, holding.fds)
             self._take_from_queue(holding.waiting_fds)
 
@@ -118,9 +127,9 @@ class Charges:
         return exceeded
 
     def _holding(self, work: Work) -> _Holding:
-        holding = self._holdings.get(work)
+        holding = self.holdings.get(work)
         if holding is None:
-            holding = self._holdings[work] = _Holding()
+            holding = self.holdings[work] = _Holding()
         return holding
 
     def _give(self, size: int, fds: int) -> None:
@@ -156,7 +165,7 @@ class Charges:
 
     def item_taken(self, work: Work, charged: Charged) -> None:
         """Give back what an item held: it is its handler's now. Nothing, where its call has ended."""
-        holding = self._holdings.get(work)
+        holding = self.holdings.get(work)
         if holding is not None:
             holding.size -= charged.size
             holding.fds -= charged.fds
