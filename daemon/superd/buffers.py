@@ -72,12 +72,15 @@ class Account:
         "_replies",
         "_waits",
         "_wanted",
+        "_write_buffer",
         "is_blocked",
         "receiving",
+        "replies_max",
         "uid",
     )
 
-    def __init__(self, buffers: Buffers, uid: int, on_room: Callable[[], None]) -> None:
+    def __init__(self, buffers: Buffers, uid: int, write_buffer: int, on_room: Callable[[], None]) -> None:
+        """`write_buffer` is how many bytes of replies may wait on this connection."""
         self.uid: Final = uid
         self._buffers: Final = buffers
         self._quota: Final = buffers.quota
@@ -89,8 +92,11 @@ class Account:
         self._waits = False
         self._is_choked = False
         self._never_waits = False
+        self._write_buffer: Final = write_buffer
         #: Whether nothing may be read from this connection now, for either of these reasons.
         self.is_blocked = False
+        #: How many bytes of replies may wait now: while it is blocked, none beside what has not reached the kernel.
+        self.replies_max = write_buffer
 
     # --- charges -----------------------------------------------------------------------------------------------------
 
@@ -142,7 +148,8 @@ class Account:
 
     def _wait(self) -> None:
         if not self._waits:
-            self._waits = self.is_blocked = True
+            self._waits = True
+            self._set_blocked()
             self._buffers.wait(self)
 
     def try_again(self) -> bool:
@@ -163,12 +170,16 @@ class Account:
         if is_choked != self._is_choked and not self._never_waits:
             self._is_choked = is_choked
             if is_choked:
-                self.is_blocked = True
+                self._set_blocked()
             else:
                 self._unblock()
 
-    def _unblock(self) -> None:
+    def _set_blocked(self) -> None:
         self.is_blocked = self._waits or self._is_choked
+        self.replies_max = 1 if self.is_blocked else self._write_buffer
+
+    def _unblock(self) -> None:
+        self._set_blocked()
         if not self.is_blocked:
             self._on_room()
 
@@ -178,7 +189,8 @@ class Account:
         self._wanted = 0
         if self._waits:
             self._buffers.leave(self)
-        self._waits = self._is_choked = self.is_blocked = False
+        self._waits = self._is_choked = False
+        self._set_blocked()
 
     def close(self) -> None:
         """Give back what the connection itself holds. What its calls hold was given back when they ended."""

@@ -23,11 +23,10 @@ def refused_descriptors(error: OSError) -> ErrorObject:
 
 
 class Outbox:
-    """The frames for one peer, in order. At most `limit` bytes should wait: then it is full, and nobody should add."""
+    """The frames for one peer, in order. Once as many bytes wait as `account` allows it is full, and nobody should add."""
 
-    def __init__(self, limit: int, account: Account) -> None:
+    def __init__(self, account: Account) -> None:
         """Prepare; nothing may be added before `start`. What the kernel does not take is charged to `account`."""
-        self._limit = limit
         self._account = account
         self._frames: list[bytes] = []
         self._size = 0
@@ -43,9 +42,8 @@ class Outbox:
 
     @property
     def is_full(self) -> bool:
-        """Whether as much waits as may wait: for this peer, or for its user where something does wait."""
-        waiting = self._transport.bytes_waiting
-        return waiting + self._size >= self._limit or (waiting > 0 and self._account.is_blocked)
+        """Whether as much waits as may wait: anything at all, where the user of this peer holds too much."""
+        return self._transport.bytes_waiting + self._size >= self._account.replies_max
 
     def add(self, frame: bytes, *, more_follows: bool) -> None:
         """Send `frame`, together with others where `more_follows` before long."""

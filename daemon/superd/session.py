@@ -66,8 +66,8 @@ class Session:
         self._kind: Final = "seqpacket" if packets else "stream"
         self._on_closed = on_closed
         self._connection = ServerConnection(parse=parse, frame_limit=limits.frame_size, packets=packets)
-        self._account = Account(dispatcher.buffers, caller.uid, self._room_again)
-        self._outbox = Outbox(limits.write_buffer, self._account)
+        self._account = Account(dispatcher.buffers, caller.uid, limits.write_buffer, self._room_again)
+        self._outbox = Outbox(self._account)
         self._calls = Calls(
             caller,
             dispatcher,
