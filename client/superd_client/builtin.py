@@ -53,6 +53,19 @@ class ServiceInfo(_Report):
     methods: Count = Field(description="How many methods it serves.")
 
 
+class Usage(_Report):
+    """How much of one resource is held, of what all users share."""
+
+    resource: str = Field(description="Its name, as in the data of -32002.")
+    used: Count = Field(description="What all users hold together.")
+    limit: Count = Field(description="What they share; administrative methods have a reserve beside.")
+    users: Count = Field(description="How many users hold some of it.")
+    fullest_uid: int | None = Field(
+        description="The uid that holds most; null where the caller is neither root nor the daemon's user."
+    )
+    fullest_used: Count | None = Field(description="How much that is.")
+
+
 class Status(_Report):
     """What the daemon is and what it has done since it started."""
 
@@ -89,6 +102,7 @@ class Status(_Report):
     replies_dropped: Count = Field(
         default=0, description="Replies to datagrams that could not be delivered to their senders."
     )
+    usage: tuple[Usage, ...] = Field(default=(), description="The resources of which something is held now.")
     loop_lag_usec: Count | None = Field(
         description="How late the event loop came to the last probe of its health, in microseconds; null where there was none."
     )

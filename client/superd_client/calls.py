@@ -37,9 +37,10 @@ from superd_client.wire.limits import TIME_USEC_MAX
 #: something is written to it, and then nothing was sent.
 ATTEMPTS: Final = 2
 
-#: How often a call is begun again that a stopping server refused (-32005), and the first pause in seconds before that;
-#: each further one is twice as long. The next connection leads to the next process, unless the old one still
-#: accepted it: that is over when it has closed its listening socket.
+#: How often a call is begun again that was refused for now: by a stopping server (-32005), or by one that says when to
+#: ask again (-32002 with `retry_after_usec`). For the former, the first pause in seconds. Each further one is twice as
+#: long. The next connection leads to the next process, unless the old one still accepted it: that is over when it has
+#: closed its listening socket.
 UNAVAILABLE_RETRIES: Final = 4
 UNAVAILABLE_PAUSE: Final = 0.01
 
@@ -229,9 +230,9 @@ class Call(ABC):
         return seconds
 
     def retry_pause(self) -> float | None:
-        """Seconds to wait before this call is begun again on a new connection; None where it is not.
+        """Seconds to wait before this call is begun again; None where it is not.
 
-        Where a server that stops has refused it; where its connection was lost and a repeat is safe, as it is by its
+        Where the server has refused it for now; where its connection was lost and a repeat is safe, as it is by its
         contract or by its key; and where the first call with its key still runs. What items have passed cannot be
         begun again.
         """
@@ -241,8 +242,8 @@ class Call(ABC):
         pause = None
         if type(end) is ConnectionLost:
             pause = self._pause_after_loss(end)
-        elif is_unavailable(end):
-            pause = _next_pause(self._refusals, UNAVAILABLE_RETRIES)
+        elif (first := _first_pause(end)) is not None:
+            pause = _next_pause(self._refusals, UNAVAILABLE_RETRIES, first)
             self._refusals += 1
         elif type(end) is Failure and end.error.code == ErrorCode.CONFLICT:
             pause = self._pause_while_running(end)
@@ -388,11 +389,22 @@ class Call(ABC):
         return self.unconnected(explain_refusal(address, error))
 
 
-def _next_pause(tried: int, most: int) -> float | None:
+def _next_pause(tried: int, most: int, first: float = UNAVAILABLE_PAUSE) -> float | None:
     """Seconds before the next try, after so many; None after the last."""
-    return UNAVAILABLE_PAUSE * (1 << tried) if tried < most else None
+    return first * (1 << tried) if tried < most else None
 
 
 def _to_usec(seconds: float) -> int:
     """Microseconds, as a message can hold them: a timeout of centuries is none."""
     return int(seconds * 1_000_000) if seconds < _SECONDS_MAX else TIME_USEC_MAX
+
+
+def _first_pause(end: object) -> float | None:
+    """Seconds after which it is worth while to begin a call anew that ended so; None where it is not."""
+    if is_unavailable(end):
+        return UNAVAILABLE_PAUSE
+    if type(end) is Failure and end.error.code == ErrorCode.RESOURCE_EXHAUSTED:
+        after = end.error.data.get("retry_after_usec")
+        if isinstance(after, int) and 0 < after <= TIME_USEC_MAX:
+            return after / 1_000_000
+    return None

@@ -140,7 +140,7 @@ class PermissionDenied(CallRefused, PermissionError):
 
 
 class ResourceExhausted(CallRefused):
-    """A limit of the server was reached; `data` has resource, used, limit."""
+    """A limit of the server was reached; `data` has resource, used, limit, and perhaps retry_after_usec."""
 
 
 class Unavailable(CallRefused):

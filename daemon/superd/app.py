@@ -25,8 +25,9 @@ from superd.listeners import Listener, ListenError, activated_listeners, bind_li
 from superd.peer import Caller
 from superd.policy_load import PolicyError, enforce_policy, load_policy
 from superd.policy_names import daemon_account
+from superd.quota import Quotas
 from superd.registry import Registry, ServiceError, load_service
-from superd.report import Reporter, StatusLine, limits_in_force, unit_of_service
+from superd.report import Reporter, StatusLine, limits_in_force, totals_in_force, unit_of_service
 from superd.restart import STORED, forget_stored, hand_over, take_over
 from superd.sd.activation import ActivationError, Passed, take_passed
 from superd.sd.job import job_of
@@ -126,9 +127,15 @@ def offered(settings: Settings) -> Registry:
         stats=Stats(),
         watchdog=Watchdog(None, lambda: None),
         limits=limits_in_force(settings),
+        quotas=make_quotas(settings),
     )
     registry = make_registry(settings, reporter, Guard(), stop=lambda: None)
     return registry
+
+
+def make_quotas(settings: Settings) -> Quotas:
+    """What users may hold; root and the daemon's own user are privileged."""
+    return Quotas(totals_in_force(settings), privileged=(0, os.geteuid()), frame_size=settings.frame_size)
 
 
 class Findings(NamedTuple):
@@ -194,6 +201,7 @@ class Daemon:
         self._settings = settings
         self._log = get_logger()
         self._stats = Stats()
+        self._quotas = make_quotas(settings)
         self._notifier = Notifier.from_environment()
         self._lifecycle = Lifecycle(self._notifier)
         self._watchdog = Watchdog.from_environment(self._notifier.watchdog)
@@ -243,6 +251,7 @@ class Daemon:
             stats=self._stats,
             watchdog=self._watchdog,
             limits=limits_in_force(self._settings),
+            quotas=self._quotas,
         )
         guard = Guard()
         registry = make_registry(self._settings, reporter, guard, self._stop_asked)
@@ -328,6 +337,7 @@ class Daemon:
             log_successes=settings.log_level == "debug",
             guard=guard,
             window=window,
+            quotas=self._quotas,
         )
         return Server(
             listeners,

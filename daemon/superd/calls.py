@@ -1,10 +1,13 @@
 """What runs for one peer: its calls from their begin to their answer, and what is left of them after it."""
 
 import asyncio
+import contextlib
 import contextvars
 from collections.abc import Callable
 from typing import Any, Final
 
+from superd.buffers import MESSAGE_FREE, Account
+from superd.charges import Charged, Charges, refusal
 from superd.dispatch import Dispatcher
 from superd.flows import Gap, ItemSink, LoopItems, ThreadItems
 from superd.handlers import Kind
@@ -14,8 +17,8 @@ from superd.work import Deadline, Outcome, Work
 from superd_client.wire.envelope import Notification, Request, RequestId
 from superd_client.wire.errors import ErrorCode, ErrorObject
 from superd_client.wire.framing import FrameTooLarge
-from superd_client.wire.limits import FDS_PER_CONNECTION_MAX, FDS_PER_USER_MAX, STREAM_CREDIT_DEFAULT
-from superd_client.wire.server import ServerConnection
+from superd_client.wire.limits import STREAM_CREDIT_DEFAULT
+from superd_client.wire.server import Item, ServerConnection
 
 _CALL: Final = Kind.CALL
 
@@ -45,15 +48,18 @@ class Calls:
         dispatcher: Dispatcher,
         connection: ServerConnection,
         outbox: Outbox,
+        account: Account,
         *,
         streams: int,
         on_progress: Callable[[], None],
     ) -> None:
         """Allow so many open `streams`, uploads among them."""
         self._caller = caller
+        self._uid = caller.uid
         self._dispatcher = dispatcher
         self._connection = connection
         self._outbox = outbox
+        self._charges = Charges(dispatcher.quotas, account)
         self._streams = streams
         self._on_progress = on_progress
         self._loop = asyncio.get_running_loop()
@@ -64,8 +70,6 @@ class Calls:
         self._to_watch: list[Work] = []
         #: Streams and uploads that are not answered.
         self.open_streams = 0
-        #: Descriptors that came with the calls that run.
-        self._descriptors = 0
         #: Set once streams are refused, because the server stops.
         self.refuses_streams = False
         #: Set once the peer is gone: no request is begun, and no answer sent.
@@ -103,16 +107,15 @@ class Calls:
         due = call.meta.get("deadline_usec")
         context = self._dispatcher.call_context(call, endpoint, self._caller)
         work = Work(self, call, endpoint, context, due)
-        if call.fingerprint is not None and (known := self._dispatcher.recall(work)) is not None:
-            self._answer_known(work, known)
-            return
-        refusal = self._hold(call)
-        if refusal is None and endpoint.kind is not _CALL:
-            refusal = self._open(work, call)
-            if refusal is not None:
-                self._let_go(call)
-        if refusal is not None:
-            self._fail(call, refusal)
+        size = self._connection.body_size
+        is_plain = endpoint.kind is _CALL and call.received is None and size <= MESSAGE_FREE
+        if not is_plain or self._charges.take_plain(self._uid) is not None:
+            exceeded = self._charges.begin(work, size)
+            if exceeded is not None:
+                self._fail(call, refusal(exceeded))
+                return
+        if (call.fingerprint is not None or endpoint.kind is not _CALL) and not self._prepare(work, call):
+            self._charges.end(work)
             return
         self._running.add(work)
         if isinstance(call, Request):
@@ -121,6 +124,16 @@ class Calls:
             self._to_watch.append(work)
         # Not in the context of the call whose end may have made room for this one.
         work.task = self._loop.create_task(self._dispatcher.carry_out(work), context=self._context.copy())
+
+    def _prepare(self, work: Work, call: Request | Notification) -> bool:
+        """Look whether a call with a key is to be carried out, or prepare for items; False where it was answered."""
+        if call.fingerprint is not None and (known := self._dispatcher.recall(work)) is not None:
+            self._answer_known(work, known)
+            return False
+        if work.endpoint.kind is not _CALL and (error := self._open(work, call)) is not None:
+            self._fail(call, error)
+            return False
+        return True
 
     def _answer_known(self, work: Work, known: Outcome) -> None:
         """Answer a call that is not begun, because of its key."""
@@ -144,28 +157,6 @@ class Calls:
             if not work.answered and work.due_usec is not None:
                 work.deadline = Deadline(work, work.due_usec)
                 self._dispatcher.deadlines.watch(work.deadline)
-
-    def _hold(self, call: Request | Notification) -> ErrorObject | None:
-        """Count the descriptors of a call; why it is refused, if they are too many (protocol §15.9)."""
-        if call.received is None:
-            return None
-        came, of_user = call.meta.get("fds", 0), self._dispatcher.descriptors
-        for used, limit in (
-            (self._descriptors, FDS_PER_CONNECTION_MAX),
-            (of_user[self._caller.uid], FDS_PER_USER_MAX),
-        ):
-            if used + came > limit:
-                data = {"resource": "descriptors", "used": used, "limit": limit}
-                return ErrorObject(ErrorCode.RESOURCE_EXHAUSTED, "too many descriptors are held", data)
-        self._descriptors += came
-        of_user[self._caller.uid] += came
-        return None
-
-    def _let_go(self, call: Request | Notification) -> None:
-        if call.received is not None:
-            came = call.meta.get("fds", 0)
-            self._descriptors -= came
-            self._dispatcher.descriptors[self._caller.uid] -= came
 
     def _fail(self, call: Request | Notification, error: ErrorObject) -> None:
         """Answer a call that is in flight and was not begun."""
@@ -204,18 +195,26 @@ class Calls:
         def starve(error: ErrorObject) -> None:
             self.stop(work, error)
 
+        def taken(item: Charged) -> None:
+            self._charges.item_taken(work, item)
+
         credit = self._connection.open_inflow(call.id, STREAM_CREDIT_DEFAULT, work.endpoint.decode_item)
         self._send(credit)
         if work.endpoint.is_async:
-            work.source = LoopItems[Any](grant, starve)
+            work.source = LoopItems[Any](grant, starve, taken)
         else:
-            work.source = ThreadItems[Any](grant, starve, self._loop)
+            work.source = ThreadItems[Any](grant, starve, taken, self._loop)
 
     # --- what the peer says of calls that run --------------------------------------------------------------------
 
     def find(self, request_id: RequestId) -> Work | None:
         """The call that has this id and is not answered."""
         return self._unanswered.get(request_id)
+
+    def put_item(self, work: Work, item: Item) -> None:
+        """Hand the next item of an upload to its handler."""
+        if work.source is not None:
+            work.source.put(self._charges.item_came(work, item.value, self._connection.body_size, item.fds))
 
     def cut_streams(self) -> None:
         """The peer sends nothing more: neither items nor credit."""
@@ -268,7 +267,12 @@ class Calls:
     def ended(self, work: Work, outcome: Outcome | None) -> None:
         """Nothing of it runs any more; answer, unless that was done before."""
         self._running.discard(work)
-        self._let_go(work.call)
+        if work.step is None and work.endpoint.kind is _CALL and not self._charges.holdings:
+            self._charges.give_plain(self._uid)
+        elif work.step is None or work.step.done():
+            self._end_charges(work)
+        else:
+            work.step.add_done_callback(lambda _: self._end_charges_later(work))
         if not work.answered:
             self._settle(work)
             if isinstance(outcome, bytes):
@@ -278,6 +282,16 @@ class Calls:
         if work.call.received is not None and (work.endpoint.is_async or not work.started):
             work.release()  # a thread may still use them, and releases them itself
         self._on_progress()
+
+    def _end_charges(self, work: Work) -> None:
+        if work.source is not None:
+            work.source.discard()
+        self._charges.end(work)
+
+    def _end_charges_later(self, work: Work) -> None:
+        """A thread has ended, or was not begun, for which its cancelled call did not wait."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: superd has stopped
+            self._loop.call_soon_threadsafe(self._end_charges, work)
 
     def _settle(self, work: Work) -> None:
         work.settle()

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
+from superd.charges import refusal, take, take_rate
 from superd.dispatch import Dispatcher
-from superd.handlers import Kind
+from superd.handlers import Endpoint, Kind
 from superd.journal import MessageId, get_logger
 from superd.listeners import Listener
 from superd.peer import Caller
@@ -61,6 +62,16 @@ class DatagramHost:
     async def carry_out(self, message: Message, caller: Caller, call_id: str) -> Outcome:
         """Have the dispatcher do it. What it returns is of no use for a call that was answered meanwhile."""
         endpoint = self._dispatcher.endpoints[message.method]
+        quotas = self._dispatcher.quotas
+        exceeded = take_rate(quotas, caller.uid, endpoint) or take(quotas.calls, caller.uid, endpoint)
+        if exceeded is not None:
+            return self._dispatcher.failed(refusal(exceeded), message, caller, call_id)
+        try:
+            return await self._carry_out(message, endpoint, caller, call_id)
+        finally:
+            quotas.calls.give(caller.uid)
+
+    async def _carry_out(self, message: Message, endpoint: Endpoint, caller: Caller, call_id: str) -> Outcome:
         context = self._dispatcher.call_context(message, endpoint, caller, call_id)
         waiting = _Waiting()
         work = Work(waiting, message, endpoint, context, message.meta.get("deadline_usec"))

@@ -3,19 +3,21 @@
 import asyncio
 import contextlib
 import itertools
+import os
 import secrets
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any, Final
 
+from superd.buffers import Buffers
 from superd.context import Context
 from superd.deadlines import Deadlines, now_usec
 from superd.guard import Guard
 from superd.handlers import Endpoint, Kind
 from superd.journal import MessageId, get_logger
 from superd.peer import Caller
+from superd.quota import Quotas, Totals
 from superd.repeats import CUT_SHORT, Keyed, Repeats
 from superd.stats import Stats
 from superd.threads import PlainItems, call_plain
@@ -64,19 +66,20 @@ class Dispatcher:
         log_successes: bool = False,
         guard: Guard | None = None,
         window: Window | None = None,
+        quotas: Quotas | None = None,
     ) -> None:
         """`states` is what each service's lifespan yielded, by the service's name; `workers` run plain handlers.
 
-        `on_change` is called when a count in `stats` has changed. Without a `guard` the methods' defaults hold, and
-        without a `window` of keys its own.
+        `on_change` is called when a count in `stats` has changed. Without a `guard` the methods' defaults hold,
+        without a `window` of keys its own, and without `quotas` those of the manual.
         """
         self.endpoints: Final = endpoints
         self._guard = guard or Guard.of_defaults({name: each.access for name, each in endpoints.items()})
         self.screen: Final = self._guard.screen
         self.repeats: Final = Repeats(Window(DEFAULT_LIMITS, now_usec()) if window is None else window)
         self.deadlines: Final = Deadlines()
-        #: Descriptors that came with the calls that run, by the caller's uid.
-        self.descriptors: Final = Counter[int]()
+        self.quotas: Final = quotas or Quotas(Totals(), privileged=(0, os.geteuid()))
+        self.buffers: Final = Buffers(self.quotas.buffered)
         self._states = states
         self._workers = workers
         self._stats = stats
@@ -258,6 +261,8 @@ class Dispatcher:
             cause = cause or error.cause
         fields = _fields(call, caller, call_id, started)
         fields |= {"code": int(error.code), "reason": error.message, **self._hidden(call)}
+        if error.code == ErrorCode.RESOURCE_EXHAUSTED:
+            fields |= {name: error.data.get(name) for name in ("resource", "used", "limit")}
         self._stats.notifications_failed += isinstance(call, Notification)
         denial = None if call is None else self._guard.explain_denial(error, call.method, caller)
         if denial is not None:

@@ -8,10 +8,11 @@ from typing import Any, Final, Generic, Self, TypeVar
 
 from typing_extensions import override
 
+from superd.charges import Charged
 from superd.deadlines import Deadlines, Timed, now_usec
 from superd.outbox import Outbox, refused_descriptors
 from superd.work import CallEnded, Work
-from superd_client.descriptors import Outgoing
+from superd_client.descriptors import Outgoing, close_held
 from superd_client.wire.envelope import RequestId
 from superd_client.wire.errors import ErrorCode, ErrorObject
 from superd_client.wire.framing import FrameTooLarge
@@ -143,6 +144,9 @@ _END: Final = _Mark()
 _CUT: Final = _Mark()
 _CLOSED: Final = _Mark()
 
+#: What stands for no item in an empty queue.
+_NOTHING: Final = _Mark()
+
 
 class ItemSource(Generic[I]):
     """The items of one upload that have come and were not taken: never more than the credit that was given.
@@ -150,13 +154,22 @@ class ItemSource(Generic[I]):
     New credit is given whenever half of it has been used up by the handler.
     """
 
-    def __init__(self, grant: Callable[[int], None], starve: Callable[[ErrorObject], None]) -> None:
-        """`grant` gives credit; `starve` ends the call where its handler waits for what cannot come."""
+    def __init__(
+        self,
+        grant: Callable[[int], None],
+        starve: Callable[[ErrorObject], None],
+        taken: Callable[[Charged], None],
+    ) -> None:
+        """`grant` gives credit; `starve` ends the call where its handler waits for what cannot come.
+
+        `taken` hears of items that were charged.
+        """
         self._grant = grant
         self._starve = starve
+        self._on_taken = taken
         self._taken = 0
 
-    def put(self, item: I | _Mark) -> None:
+    def put(self, item: I | Charged | _Mark) -> None:
         """Take what has come."""
         raise NotImplementedError
 
@@ -172,6 +185,17 @@ class ItemSource(Generic[I]):
         """The call is answered: nobody wants items any more."""
         self.put(_CLOSED)
 
+    def discard(self) -> None:
+        """Close what came with items that nobody took, and leave the mark that nobody wants any."""
+        while (item := self._pop()) is not _NOTHING:
+            if isinstance(item, Charged) and item.fds:
+                close_held(item.item)
+        self.put(_CLOSED)
+
+    def _pop(self) -> object:
+        """What would be taken next, _NOTHING where nothing waits."""
+        raise NotImplementedError
+
     def _count(self) -> int:
         """Note that an item was taken; how much credit is due for those that were."""
         self._taken += 1
@@ -183,13 +207,22 @@ class ItemSource(Generic[I]):
 class LoopItems(ItemSource[I]):
     """For handlers on the event loop."""
 
-    def __init__(self, grant: Callable[[int], None], starve: Callable[[ErrorObject], None]) -> None:
-        super().__init__(grant, starve)
+    def __init__(
+        self,
+        grant: Callable[[int], None],
+        starve: Callable[[ErrorObject], None],
+        taken: Callable[[Charged], None],
+    ) -> None:
+        super().__init__(grant, starve, taken)
         self._queue = asyncio.Queue[Any]()
 
     @override
-    def put(self, item: I | _Mark) -> None:
+    def put(self, item: I | Charged | _Mark) -> None:
         self._queue.put_nowait(item)
+
+    @override
+    def _pop(self) -> object:
+        return _NOTHING if self._queue.empty() else self._queue.get_nowait()
 
     def __aiter__(self) -> Self:
         """Iterate over the items; several tasks may do so, and share them."""
@@ -206,6 +239,9 @@ class LoopItems(ItemSource[I]):
             raise asyncio.CancelledError if item is _CLOSED else StopAsyncIteration
         if due := self._count():
             self._grant(due)
+        if isinstance(item, Charged):
+            self._on_taken(item)
+            return item.item  # type: ignore[no-any-return]  # what is charged is an item
         return item  # type: ignore[no-any-return]  # what is no mark is an item
 
 
@@ -216,15 +252,20 @@ class ThreadItems(ItemSource[I]):
         self,
         grant: Callable[[int], None],
         starve: Callable[[ErrorObject], None],
+        taken: Callable[[Charged], None],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        super().__init__(grant, starve)
+        super().__init__(grant, starve, taken)
         self._queue = queue.SimpleQueue[Any]()
         self._loop = loop
 
     @override
-    def put(self, item: I | _Mark) -> None:
+    def put(self, item: I | Charged | _Mark) -> None:
         self._queue.put(item)
+
+    @override
+    def _pop(self) -> object:
+        return _NOTHING if self._queue.empty() else self._queue.get_nowait()
 
     def __iter__(self) -> Self:
         """Iterate over the items, on one thread."""
@@ -241,4 +282,7 @@ class ThreadItems(ItemSource[I]):
             raise CancelledError if item is _CLOSED else StopIteration
         if due := self._count():
             self._loop.call_soon_threadsafe(self._grant, due)
+        if isinstance(item, Charged):
+            self._loop.call_soon_threadsafe(self._on_taken, item)
+            return item.item  # type: ignore[no-any-return]  # what is charged is an item
         return item  # type: ignore[no-any-return]  # what is no mark is an item

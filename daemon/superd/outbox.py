@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from superd.buffers import Account
 from superd.transport import Transport
 from superd_client.ancillary import PACKET_HINT, Attachment
 from superd_client.wire.errors import ErrorCode, ErrorObject
@@ -22,11 +23,11 @@ def refused_descriptors(error: OSError) -> ErrorObject:
 
 
 class Outbox:
-    """The frames for one peer, in order. At most `limit` bytes should wait: then it is full, and nobody should add."""
+    """The frames for one peer, in order. Once as many bytes wait as `account` allows it is full, and nobody should add."""
 
-    def __init__(self, limit: int) -> None:
-        """Prepare; nothing may be added before `start`."""
-        self._limit = limit
+    def __init__(self, account: Account) -> None:
+        """Prepare; nothing may be added before `start`. What the kernel does not take is charged to `account`."""
+        self._account = account
         self._frames: list[bytes] = []
         self._size = 0
         self._flush_scheduled = False
@@ -41,8 +42,8 @@ class Outbox:
 
     @property
     def is_full(self) -> bool:
-        """Whether as much waits as may wait."""
-        return self._transport.bytes_waiting + self._size >= self._limit
+        """Whether as much waits as may wait: anything at all, where the user of this peer holds too much."""
+        return self._transport.bytes_waiting + self._size >= self._account.replies_max
 
     def add(self, frame: bytes, *, more_follows: bool) -> None:
         """Send `frame`, together with others where `more_follows` before long."""
@@ -64,6 +65,8 @@ class Outbox:
         """Send `frame` with descriptors, which are closed in any case; `on_refused` as in Transport.write_carrying."""
         self.flush()
         self._transport.write_carrying(frame, attachment, on_refused)
+        if self._transport.bytes_waiting:
+            self._account.set_replies(self._transport.bytes_waiting)
 
     def flush(self) -> None:
         """Write what was gathered."""
@@ -71,8 +74,15 @@ class Outbox:
         if self._frames:
             frames, self._frames, self._size = self._frames, [], 0
             self._transport.write(frames)
+            if self._transport.bytes_waiting:
+                self._account.set_replies(self._transport.bytes_waiting)
         if self._waiters and not self.is_full:
             self.wake()
+
+    def drained(self) -> None:
+        """Nothing waits any more: the kernel has it all, or the peer is gone."""
+        self._account.set_replies(0)
+        self.wake()
 
     def too_large(self, error: FrameTooLarge, what: str) -> ErrorObject:
         """What the caller is to see where `what` does not fit a frame."""

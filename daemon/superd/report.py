@@ -12,15 +12,17 @@ from typing import Final
 
 from superd import __version__
 from superd.listeners import Listener
-from superd.peer import unit_from_cgroup
+from superd.peer import Caller, unit_from_cgroup
+from superd.quota import Quota, Quotas, Totals
 from superd.registry import Registry
 from superd.sd.notify import Notifier
 from superd.sd.watchdog import Watchdog
 from superd.settings import Settings
 from superd.stats import Stats
-from superd_client.builtin import Hello, ProtocolRange, ServiceInfo, Status
+from superd_client.builtin import Hello, ProtocolRange, ServiceInfo, Status, Usage
 from superd_client.builtin import Listener as ListenerStatus
 from superd_client.wire.limits import (
+    FDS_PER_CONNECTION_MAX,
     FDS_PER_FRAME_MAX,
     IDEMPOTENCY_KEY_MAX,
     NESTING_MAX,
@@ -58,10 +60,12 @@ class Reporter:
         stats: Stats,
         watchdog: Watchdog,
         limits: Mapping[str, int],
+        quotas: Quotas,
     ) -> None:
         """The registry is asked for late: it holds the service that asks us."""
         self._registry = registry
         self._limits = limits
+        self._quotas = quotas
         self._listeners = tuple(
             ListenerStatus(address=each.address, name=each.name, activated=each.activated)
             for each in listeners
@@ -70,8 +74,9 @@ class Reporter:
         self._watchdog = watchdog
         self._invocation_id = os.environ.get("INVOCATION_ID")
 
-    async def status(self) -> Status:
-        """Everything that `superd.status` answers."""
+    async def status(self, caller: Caller) -> Status:
+        """Everything that `superd.status` answers to `caller`: who holds most is for the privileged."""
+        shows_users = caller.uid in self._quotas.privileged
         version = await asyncio.to_thread(systemd_version)
         counts = asdict(self._stats.snapshot())
         return Status(
@@ -87,6 +92,9 @@ class Reporter:
             ),
             connections=counts.pop("connections_open"),
             loop_lag_usec=self._watchdog.lag_usec,
+            usage=tuple(
+                _usage(quota, shows_users=shows_users) for quota in self._quotas.all() if quota.users()
+            ),
             **counts,
         )
 
@@ -110,6 +118,30 @@ class Reporter:
         )
 
 
+def _usage(quota: Quota, *, shows_users: bool) -> Usage:
+    uid, used = quota.fullest() if shows_users else (None, None)
+    return Usage(
+        resource=quota.name,
+        used=quota.used_by_all,
+        limit=quota.pool,
+        users=len(quota.users()),
+        fullest_uid=uid,
+        fullest_used=used,
+    )
+
+
+def totals_in_force(settings: Settings) -> Totals:
+    """What the settings say of quotas."""
+    return Totals(
+        connections=settings.connections,
+        calls=settings.total_calls,
+        streams=settings.total_streams,
+        buffered=settings.total_bytes,
+        descriptors=settings.total_descriptors,
+        call_rate=settings.call_rate,
+    )
+
+
 def limits_in_force(settings: Settings) -> dict[str, int]:
     """What `rpc.hello` says of limits."""
     return {
@@ -118,7 +150,12 @@ def limits_in_force(settings: Settings) -> dict[str, int]:
         "write_buffer_default": settings.write_buffer,
         "streams_default": settings.streams,
         "stream_credit_default": STREAM_CREDIT_DEFAULT,
+        "calls_per_user_default": settings.total_calls // 2,
+        "streams_per_user_default": settings.total_streams // 2,
+        "bytes_per_user_default": settings.total_bytes // 2,
         "fds_per_frame_max": FDS_PER_FRAME_MAX,
+        "fds_per_connection_max": FDS_PER_CONNECTION_MAX,
+        "fds_per_user_max": settings.total_descriptors // 2,
         "nesting_max": NESTING_MAX,
         "idempotency_key_max": IDEMPOTENCY_KEY_MAX,
         "idempotency_age_default": round(settings.idempotency_age * 1_000_000),

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
+from superd.buffers import Account
 from superd.calls import CANCELLED, STOPPED, Calls
 from superd.dispatch import Dispatcher
 from superd.handover import Saved
@@ -65,12 +66,14 @@ class Session:
         self._kind: Final = "seqpacket" if packets else "stream"
         self._on_closed = on_closed
         self._connection = ServerConnection(parse=parse, frame_limit=limits.frame_size, packets=packets)
-        self._outbox = Outbox(limits.write_buffer)
+        self._account = Account(dispatcher.buffers, caller.uid, limits.write_buffer, self._room_again)
+        self._outbox = Outbox(self._account)
         self._calls = Calls(
             caller,
             dispatcher,
             self._connection,
             self._outbox,
+            self._account,
             streams=limits.streams,
             on_progress=self._progress,
         )
@@ -112,17 +115,26 @@ class Session:
 
     def write_buffer_drained(self) -> None:
         """Go on where backpressure had stopped."""
-        self._outbox.wake()
+        self._outbox.drained()
         self._pump()
+
+    def _room_again(self) -> None:
+        """The user of this peer holds less than it may, after it had held too much."""
+        self._outbox.wake()
+        self._progress()
 
     def peer_vanished(self) -> None:
         """Nobody reads answers any more; what the peer had sent before is still read."""
+        self._account.never_wait()
+        self._outbox.drained()
         self._calls.abandon()
         self._pump()
 
     def connection_lost(self, error: OSError | None) -> None:  # noqa: ARG002 - why does not matter: nobody waits
         """Cancel the requests that run. Notifications that came go on, those that wait for their turn too."""
         self._lost = self._is_ending = True
+        self._account.never_wait()
+        self._outbox.drained()
         self._calls.abandon()
         self._pump()
 
@@ -150,6 +162,9 @@ class Session:
                 break
             event = self._connection.next_event()
             if event is None:
+                awaited = self._connection.awaited
+                if awaited != self._account.receiving and not self._account.may_receive(awaited):
+                    break
                 self._resume()
                 return
             self._handle(event)
@@ -166,7 +181,11 @@ class Session:
     def _is_full(self) -> bool:
         if self._suspended and not (self._calls.open_streams or self._lost):
             return True
-        return self._calls.is_full(self._limits.calls_in_flight) or self._outbox.is_full
+        return (
+            self._calls.is_full(self._limits.calls_in_flight)
+            or self._outbox.is_full
+            or self._account.is_blocked
+        )
 
     def _resume(self) -> None:
         if self._paused:
@@ -199,7 +218,7 @@ class Session:
         if work is None:
             return
         if isinstance(event, Item) and work.source is not None:
-            work.source.put(event.value)
+            self._calls.put_item(work, event)
         elif isinstance(event, Credit) and work.sink is not None:
             work.sink.credited()
         elif isinstance(event, End) and work.source is not None:
@@ -256,6 +275,7 @@ class Session:
             self._is_over = True
             self._connection.close()
             close_all(self._connection.take_surplus())
+            self._account.close()
             self._on_closed(self)
 
     def drain(self) -> None:
@@ -305,6 +325,7 @@ class Session:
         self._suspended = self._calls.refuses_streams = False
         self._connection.receive_again(saved.unread)
         self._transport.write_again(saved.unsent)
+        self._account.set_replies(self._transport.bytes_waiting)
         self._pump()
 
     def release(self) -> None:

@@ -22,6 +22,13 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
+from superd.quota import (
+    BYTES_SHARED_DEFAULT,
+    CALLS_SHARED_DEFAULT,
+    CONNECTIONS_DEFAULT,
+    DESCRIPTORS_SHARED_DEFAULT,
+    STREAMS_SHARED_DEFAULT,
+)
 from superd.timespan import parse_span
 from superd_client.wire.limits import (
     CALLS_IN_FLIGHT_DEFAULT,
@@ -43,16 +50,15 @@ CONFIG_VARIABLE: Final = "SUPERD_CONFIG"
 #: Variables with the prefix that are no settings: the client's address, and the path of the file.
 OTHER_VARIABLES: Final = frozenset({"SUPERD_SOCKET", CONFIG_VARIABLE})
 
-#: Connections of all peers together. sd-varlink and dbus-broker admit about as many; each costs a descriptor,
-#: so LimitNOFILE= of the unit must be larger.
-CONNECTIONS_DEFAULT: Final = 4096
-
 #: Threads for plain `def` handlers. They are for blocking work; more of them wait for the GIL, not the disk.
 WORKER_THREADS_DEFAULT: Final = 8
 
 #: Seconds for running calls to end after SIGTERM: a call's default time-out is 25 s (as D-Bus), and systemd
 #: kills after 90 s (DefaultTimeoutStopSec=).
 DRAIN_TIMEOUT_DEFAULT: Final = 30.0
+
+#: A user may have one frame received whatever others hold; below a megabyte there would be little to share.
+TOTAL_BYTES_MIN: Final = 1024 * 1024
 
 #: A day. Timers of the event loop are exact up to here, and a longer drain is a typing error.
 DRAIN_TIMEOUT_MAX: Final = 86_400.0
@@ -130,6 +136,12 @@ Size = Annotated[
     BeforeValidator(parse_size),
     Field(ge=FRAME_SIZE_MIN, le=FRAME_SIZE_MAX),
 ]
+TotalSize = Annotated[
+    int,
+    BeforeValidator(_refuse_bool),
+    BeforeValidator(parse_size),
+    Field(ge=TOTAL_BYTES_MIN),
+]
 Seconds = Annotated[
     float, BeforeValidator(parse_seconds), Field(ge=0, le=DRAIN_TIMEOUT_MAX, allow_inf_nan=False)
 ]
@@ -186,6 +198,26 @@ class Settings(BaseSettings):
     connections: Count = Field(
         default=CONNECTIONS_DEFAULT,
         description="Open connections of all peers: bounds descriptors and memory.",
+    )
+    total_calls: Count = Field(
+        default=CALLS_SHARED_DEFAULT,
+        description="Running calls of all users: one alone gets a half, each further one a share of what is left.",
+    )
+    total_streams: Count = Field(
+        default=STREAMS_SHARED_DEFAULT,
+        description="Open streams and uploads of all users, shared as the calls are.",
+    )
+    total_bytes: TotalSize = Field(
+        default=BYTES_SHARED_DEFAULT,
+        description="Bytes held for all users, shared: requests read in part, params, unread replies.",
+    )
+    total_descriptors: Count = Field(
+        default=DESCRIPTORS_SHARED_DEFAULT,
+        description="Descriptors that came with the running calls of all users, shared.",
+    )
+    call_rate: Annotated[int, BeforeValidator(_refuse_bool), Field(ge=0)] = Field(
+        default=0,
+        description="Calls of one user in a second above which they are refused; 0: any number.",
     )
     worker_threads: Count = Field(
         default=WORKER_THREADS_DEFAULT,

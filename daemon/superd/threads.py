@@ -17,12 +17,12 @@ _END: Final = object()
 async def call_plain(workers: Executor, work: Work, *arguments: Any) -> Any:
     """Call the handler of `work` on a worker thread. Cancelled before its turn it does not begin; then it runs on."""
     run = contextvars.copy_context().run
-    step = workers.submit(run, _guarded, work, work.endpoint.handler, *arguments)
+    work.step = step = workers.submit(run, _guarded, work, work.endpoint.handler, *arguments)
     if work.keyed is not None:
         work.keyed.step = step
     if work.call.received is not None:
         step.add_done_callback(lambda _: work.release())
-    value = await asyncio.wrap_future(step)
+    value = await _done(step)
     # Not every function that returns an awaitable can be recognised beforehand.
     return await value if inspect.isawaitable(value) else value
 
@@ -45,7 +45,8 @@ class PlainItems:
     async def __anext__(self) -> Any:
         """Let the generator run to its next item."""
         self._step = self._workers.submit(self._run, _guarded, self._work, next, self._generator, _END)
-        value = await asyncio.wrap_future(self._step)
+        self._work.step = self._step
+        value = await _done(self._step)
         if value is _END:
             raise StopAsyncIteration
         return value
@@ -69,6 +70,15 @@ class PlainItems:
             self._generator.close()  # type: ignore[attr-defined]  # an iterator made by a generator function has it
         except BaseException:
             self._work.context.log.exception("a generator failed when it was closed")
+
+
+async def _done(step: Future[Any]) -> Any:
+    """Wait for what a worker thread does.
+
+    Where this is cancelled the step is not: it would stay in the queue of the workers all the same, where nobody
+    counts it, for as long as they are busy. It is not begun when its turn comes (`_guarded`).
+    """
+    return await asyncio.shield(asyncio.wrap_future(step))
 
 
 def _guarded(work: Work, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -1,6 +1,7 @@
 """One call from its begin to its end, and what it asks of the connection that it came by."""
 
 import asyncio
+from concurrent.futures import Future
 from typing import Any, Protocol, TypeAlias
 
 from typing_extensions import override
@@ -59,6 +60,9 @@ class Source(Protocol):
     def close(self) -> None:
         """The call is answered: nobody wants items any more."""
 
+    def discard(self) -> None:
+        """Nothing of the call runs any more: close what came with items that nobody took."""
+
 
 class Owner(Protocol):
     """Who began a work."""
@@ -109,6 +113,7 @@ class Work:
         "sink",
         "source",
         "started",
+        "step",
         "task",
     )
 
@@ -139,6 +144,8 @@ class Work:
         self.sink: Sink | None = None
         self.source: Source | None = None
         self.task: asyncio.Task[None] | None = None
+        #: What waits for a worker thread, or runs on one, or was the last to do so.
+        self.step: Future[Any] | None = None
 
     @property
     def is_stream(self) -> bool:

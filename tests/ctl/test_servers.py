@@ -8,7 +8,7 @@ import pytest
 from superd.ctl.console import standard_streams
 from superd.ctl.exits import ExitStatus
 from superd.ctl.session import Session
-from superd_client.builtin import Listener, ServiceInfo, Status
+from superd_client.builtin import Listener, ServiceInfo, Status, Usage
 from superd_client.wire.errors import ErrorObject
 from tests.ctl.canned import serve
 from tests.ctl.conftest import Superctl
@@ -41,6 +41,10 @@ STATUS = Status(
     notifications=6,
     notifications_failed=7,
     loop_lag_usec=120,
+    usage=(
+        Usage(resource="calls", used=5, limit=16_384, users=2, fullest_uid=1001, fullest_used=4),
+        Usage(resource="bytes", used=4096, limit=1 << 28, users=1, fullest_uid=None, fullest_used=None),
+    ),
 )
 
 
@@ -61,6 +65,8 @@ def test_a_status_under_systemd(superctl: Superctl, tmp_path: Path) -> None:
         "               unix:@other (systemd)\n"
         "  Connections: 1 open, 1,234,567 accepted, 2 refused\n"
         "        Calls: 5 in flight, 1,000 served, 3 failed, 4 refused\n"
+        "       Quotas: calls: 5 of 16,384, 2 users, most by uid 1001: 4\n"
+        "               bytes: 4,096 of 268,435,456, 1 user\n"
         "Notifications: 6, 7 failed\n"
         "     Loop lag: 120us\n"
         "     Services: echo 1 (1 method)\n"

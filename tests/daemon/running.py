@@ -16,6 +16,7 @@ from superd.guard import Guard
 from superd.listeners import Listener, bind_listener
 from superd.peer import Caller
 from superd.policy import Policy, Rules
+from superd.quota import Quotas, Totals
 from superd.registry import Registry
 from superd.server import Server
 from superd.service import Context, Service
@@ -89,6 +90,8 @@ class Running:
         self.logs: Final = logs
         self.changes: Final = changes
         self.stats: Final = Stats()
+        self.quotas: Quotas
+        self.dispatcher: Dispatcher
         self.loop: asyncio.AbstractEventLoop
         self.server: Server
         self.drained: bool | None = None
@@ -148,12 +151,14 @@ def running_server(
     rules: Rules | None = None,
     discover: bool = False,
     window: Window | None = None,
+    quotas: Quotas | None = None,
     listeners: Callable[[str], list[Listener]] = lambda path: [bind_listener(f"unix:{path}", 0o600)],
 ) -> Iterator[Running]:
     """Serve echo.echo and `services` until the end of the block; then drain, and fail for whatever is left behind."""
     changes = Changes()
     with tempfile.TemporaryDirectory(prefix="superd-") as folder, captured_logs(changes) as logs:
         running = Running(os.path.join(folder, "s"), logs, changes)  # noqa: PTH118
+        running.quotas = quotas or Quotas(Totals(), privileged=(0, os.geteuid()))
         pool = ThreadPoolExecutor(workers)
         ready, stop, leftovers = threading.Event(), asyncio.Event(), set[asyncio.Task[Any]]()
 
@@ -168,18 +173,20 @@ def running_server(
             built_in = [echo_service("1"), protocol_service("1", hello, visible if discover else None)]
             registry = Registry([*services, *built_in])
             guard.policy = Policy(rules or Rules(), registry.accesses, uid=os.geteuid(), gid=os.getegid())
+            running.dispatcher = Dispatcher(
+                registry.endpoints,
+                states=states or {},
+                workers=pool,
+                stats=running.stats,
+                on_change=changes.notify,
+                log_successes=debug,
+                guard=guard,
+                window=window,
+                quotas=running.quotas,
+            )
             running.server = Server(
                 listeners(running.path),
-                dispatcher=Dispatcher(
-                    registry.endpoints,
-                    states=states or {},
-                    workers=pool,
-                    stats=running.stats,
-                    on_change=changes.notify,
-                    log_successes=debug,
-                    guard=guard,
-                    window=window,
-                ),
+                dispatcher=running.dispatcher,
                 parse=CallParser(registry.methods),
                 limits=limits,
                 connections=connections,
@@ -190,6 +197,9 @@ def running_server(
             ready.set()
             await stop.wait()
             await running.drain()
+            # What threads do goes on, and is charged to the end.
+            await asyncio.to_thread(pool.shutdown)
+            await asyncio.sleep(0)
             leftovers.update(asyncio.all_tasks() - {asyncio.current_task()})
 
         def main() -> None:
@@ -204,9 +214,9 @@ def running_server(
         finally:
             running.loop.call_soon_threadsafe(stop.set)
             thread.join(PATIENCE)
-            pool.shutdown()
         assert not thread.is_alive()
         assert not leftovers
         assert not running.faults, running.faults
+        assert not {quota.name: dict(quota.users()) for quota in running.quotas.all() if quota.users()}
         assert running.stats.connections_open == running.stats.calls_in_flight == 0
         assert not os.path.exists(running.path)  # noqa: PTH110

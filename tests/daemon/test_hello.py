@@ -22,6 +22,8 @@ def test_hello(path: Path) -> None:
         "SUPERD_FRAME_SIZE": "1MiB",
         "SUPERD_IDEMPOTENCY_AGE": "1min 30s",
         "SUPERD_IDEMPOTENCY_ENTRIES": "12",
+        "SUPERD_TOTAL_CALLS": "100",
+        "SUPERD_TOTAL_DESCRIPTORS": "1000",
         "INVOCATION_ID": "abc",
     }
     with superd(path=path, environment=environment) as daemon, daemon.client() as client:
@@ -33,7 +35,12 @@ def test_hello(path: Path) -> None:
             "write_buffer_default": limits.WRITE_BUFFER_DEFAULT,
             "streams_default": 7,
             "stream_credit_default": limits.STREAM_CREDIT_DEFAULT,
+            "calls_per_user_default": 50,
+            "streams_per_user_default": limits.STREAMS_PER_USER_DEFAULT,
+            "bytes_per_user_default": limits.BYTES_PER_USER_DEFAULT,
             "fds_per_frame_max": limits.FDS_PER_FRAME_MAX,
+            "fds_per_connection_max": limits.FDS_PER_CONNECTION_MAX,
+            "fds_per_user_max": 500,
             "nesting_max": limits.NESTING_MAX,
             "idempotency_key_max": limits.IDEMPOTENCY_KEY_MAX,
             "idempotency_age_default": 90_000_000,

@@ -31,6 +31,24 @@ TESTS: Final[Mapping[str, Sequence[str]]] = {
     "7.6.5": [
         "tests/wire/test_connection.py::test_a_result_that_does_not_fit_is_a_failure_of_that_call_alone"
     ],
+    "7.7.1": ["tests/daemon/test_quotas.py::test_calls_and_streams_of_one_user_on_all_its_connections"],
+    "7.7.2": [
+        "tests/daemon/test_quota.py::test_nobody_is_starved_below_the_stated_share",
+        "tests/daemon/test_quotas.py::test_a_hog_gets_a_half_and_a_modest_peer_does_not_notice",
+    ],
+    "7.7.3": ["tests/daemon/test_quotas.py::test_calls_and_streams_of_one_user_on_all_its_connections"],
+    "7.7.4": [
+        "tests/daemon/test_quotas.py::test_a_frame_is_read_when_there_is_room_for_all_of_it",
+        "tests/daemon/test_quotas.py::test_one_frame_may_always_be_received",
+        "tests/daemon/test_quotas.py::test_params_of_calls_that_run_are_held",
+        "tests/daemon/test_quotas.py::test_replies_that_nobody_reads_are_held",
+    ],
+    "7.7.5": ["tests/daemon/test_quotas.py::test_administrative_methods_get_through_when_all_is_taken"],
+    "7.7.6": [
+        "tests/daemon/test_quotas.py::test_calls_above_the_rate_are_told_when_to_come_again",
+        "tests/daemon/test_quotas.py::test_a_client_comes_again_when_it_was_told",
+        "tests/daemon/test_quotas.py::test_a_client_gives_up_after_some_times",
+    ],
     "9.6": [
         "tests/client/test_sockets.py::test_a_socket_of_another_type_is_refused",
         "tests/daemon/test_listeners.py::test_one_abstract_name_serves_each_kind_once",

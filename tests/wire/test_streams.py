@@ -456,7 +456,7 @@ def test_an_item_brings_its_descriptors_however_it_is_written() -> None:
     server.receive_data(
         frame(compact({"params": params, "meta": {"fds": 1}, "method": "rpc.item", "jsonrpc": "2.0"})), [6]
     )
-    assert [server.next_event(), server.next_event()] == [Item(1, 0), Item(1, 1)]
+    assert [server.next_event(), server.next_event()] == [Item(1, 0, 1), Item(1, 1, 1)]
     assert taken == [5, 6]
     assert server.take_surplus() == ()
 

@@ -48,13 +48,16 @@ class FrameDecoder:
     number of times however finely the stream is cut.
     """
 
-    __slots__ = ("_base", "_buffer", "_fds", "_limit", "_position", "_walked", "surplus")
+    __slots__ = ("_base", "_buffer", "_fds", "_limit", "_position", "_walked", "awaited", "surplus")
 
     def __init__(self, limit: int = FRAME_SIZE_DEFAULT) -> None:
         """Accept bodies of at most `limit` bytes."""
         self._limit = limit
         self._buffer: bytes | bytearray = b""
         self._position = 0
+        #: After `next_frame` has returned None: bytes of the frame that has begun, header included, 0 where none has, or
+        #: no whole header. Said by the peer, and no larger than the limit.
+        self.awaited = 0
         #: How many bytes of the stream came before the buffer.
         self._base = 0
         #: Descriptors that wait for the frame that begins at this place of the stream.
@@ -118,6 +121,7 @@ class FrameDecoder:
         """Return the next body, or None until more bytes come; raises RemoteProtocolError where framing is lost."""
         start = self._position + HEADER_SIZE
         if start > len(self._buffer):
+            self.awaited = 0
             if not self.buffered:
                 # An idle connection must not keep its last read alive.
                 self._base += len(self._buffer)
@@ -128,6 +132,7 @@ class FrameDecoder:
             raise RemoteProtocolError(bad_length(length, self._limit))
         end = start + length
         if end > len(self._buffer):
+            self.awaited = HEADER_SIZE + length
             return None
         self._position = end
         if isinstance(self._buffer, bytes):
@@ -182,11 +187,13 @@ class FrameDecoder:
 class PacketDecoder:
     """Takes packets, each of which is one whole frame (protocol §17). The same calls as a FrameDecoder."""
 
-    __slots__ = ("_last_fds", "_limit", "_packets", "surplus")
+    __slots__ = ("_last_fds", "_limit", "_packets", "awaited", "surplus")
 
     def __init__(self, limit: int = FRAME_SIZE_DEFAULT) -> None:
         """Accept bodies of at most `limit` bytes."""
         self._limit = limit
+        #: No packet comes in parts.
+        self.awaited = 0
         self._packets: deque[Arrival] = deque()
         self._last_fds: tuple[int, ...] = ()
         #: Descriptors that no frame can have: to be closed by whoever owns this decoder.

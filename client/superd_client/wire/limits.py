@@ -41,6 +41,12 @@ WRITE_BUFFER_DEFAULT: Final = 1024 * 1024
 #: since a connection that is full of calls is not read from, and streams need their credit.
 STREAMS_DEFAULT: Final = 1024
 
+#: Calls, streams and bytes that one user alone may hold (§7.7), a half of what all share: enough for a busy host, and few
+#: enough that the collector of cycles does not stop a server for longer than a call takes.
+CALLS_PER_USER_DEFAULT: Final = 8192
+STREAMS_PER_USER_DEFAULT: Final = 4096
+BYTES_PER_USER_DEFAULT: Final = 128 * 1024 * 1024
+
 #: Items of a stream that may be sent before any `rpc.credit`, where the request says nothing (§14): enough to hide
 #: the way there and back, and little to hold for a consumer that is slow.
 STREAM_CREDIT_DEFAULT: Final = 64
@@ -58,7 +64,7 @@ FDS_PER_FRAME_MAX: Final = 64
 #: Descriptors that the calls of one connection hold at a time (§15): four full frames.
 FDS_PER_CONNECTION_MAX: Final = 256
 
-#: Descriptors that the calls of one user hold at a time (§15): an eighth of what superd.service may open.
+#: Descriptors that the calls of one user alone hold at a time (§15): an eighth of what superd.service may open.
 FDS_PER_USER_MAX: Final = 1024
 
 #: Longest idempotency key in characters (§20): room for a UUID with a prefix; keys are stored long after their calls.

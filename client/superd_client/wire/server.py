@@ -62,6 +62,8 @@ class Item(NamedTuple):
 
     id: RequestId
     value: Any
+    #: How many descriptors came with it; they are the value's.
+    fds: int = 0
 
 
 class StreamBroken(NamedTuple):
@@ -98,6 +100,10 @@ class ServerConnection(Connection):
         self._in_flight: set[RequestId] = set()
         self._outflows: dict[RequestId, Outflow] = {}
         self._inflows: dict[RequestId, tuple[Inflow, ParseItem]] = {}
+        #: Bytes of the body that the last event came with.
+        self.body_size = 0
+        #: After `next_event` has returned None: bytes of the frame that has begun, as its header says, or 0.
+        self.awaited = 0
 
     @property
     def calls_in_flight(self) -> int:
@@ -128,7 +134,9 @@ class ServerConnection(Connection):
             except PacketRefused as refused:
                 return Refused(None, refused.error, None)
             if body is None:
+                self.awaited = self._decoder.awaited
                 return PeerClosed() if self._at_eof() else None
+            self.body_size = len(body)
             event = self._read(body, self._decoder.take_fds())
             if event is not None:
                 return event
@@ -232,7 +240,7 @@ class ServerConnection(Connection):
         inflow.check(head.seq)
         value = parse(body, fds, head)
         inflow.take()
-        return Item(head.id, value)
+        return Item(head.id, value, len(fds))
 
     def _control_refused(self, refused: ControlRefused) -> StreamBroken | Refused:
         if refused.named is not None and refused.named in self._in_flight:

@@ -7,7 +7,7 @@ from superd.ctl.console import Console, Painted, Style
 from superd.ctl.exits import ExitStatus
 from superd.ctl.session import Session
 from superd.timespan import format_span
-from superd_client.builtin import Listener, Nothing, ServiceInfo, Status, status
+from superd_client.builtin import Listener, Nothing, ServiceInfo, Status, Usage, status
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +58,7 @@ def _rows(answer: Status) -> Iterator[tuple[str, str]]:
             f"{answer.calls_failed:,} failed, {answer.calls_refused:,} refused"
         ),
     )
+    yield from (("Quotas", _usage(each)) for each in answer.usage)
     yield "Notifications", f"{answer.notifications:,}, {answer.notifications_failed:,} failed"
     yield (
         "Loop lag",
@@ -69,6 +70,14 @@ def _rows(answer: Status) -> Iterator[tuple[str, str]]:
 def _listener(listener: Listener) -> str:
     by = f"systemd, {listener.name}" if listener.activated and listener.name else "systemd"
     return f"{listener.address} ({by if listener.activated else 'opened by superd'})"
+
+
+def _usage(usage: Usage) -> str:
+    users = "user" if usage.users == 1 else "users"
+    text = f"{usage.resource}: {usage.used:,} of {usage.limit:,}, {usage.users:,} {users}"
+    if usage.fullest_uid is None:
+        return text
+    return f"{text}, most by uid {usage.fullest_uid}: {usage.fullest_used:,}"
 
 
 def _service(service: ServiceInfo) -> str:

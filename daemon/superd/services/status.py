@@ -2,15 +2,16 @@
 
 from collections.abc import Awaitable, Callable
 
+from superd.peer import Caller
 from superd.service import Context, Service
 from superd_client.builtin import Nothing, RunBySystemd, Status, status, stop
 from superd_client.errors import ApplicationError
 
 
 def status_service(
-    version: str, look: Callable[[], Awaitable[Status]], end: Callable[[], None], unit: str | None
+    version: str, look: Callable[[Caller], Awaitable[Status]], end: Callable[[], None], unit: str | None
 ) -> Service:
-    """The service `superd`; `look` looks at the daemon, `end` ends it in order, `unit` is systemd's name of it.
+    """The service `superd`; `look` looks at the daemon for a caller, `end` ends it in order, `unit` is systemd's name of it.
 
     What systemd has started, systemd stops: it would start it again, or think that it has failed.
     """
@@ -18,7 +19,7 @@ def status_service(
 
     @service.method(status, access="public")
     async def handle_status(params: Nothing, context: Context) -> Status:  # noqa: ARG001 - every handler has them
-        return await look()
+        return await look(context.caller)
 
     @service.method(stop, access="admin")
     async def handle_stop(params: Nothing, context: Context) -> None:  # noqa: ARG001 - every handler has them
