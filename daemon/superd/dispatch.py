@@ -55,7 +55,7 @@ _NO_ITEM: Final = object()
 class Dispatcher:
     """Carries calls out. It knows nothing of sockets: a session asks, and sends what comes back."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of the daemon, each by its name
         self,
         endpoints: Mapping[str, Endpoint],
         *,
