@@ -26,7 +26,7 @@ class Outbox:
 
     def __init__(self, limit: int) -> None:
         """Prepare; nothing may be added before `start`."""
-        self._limit = limit
+        self.limit = limit
         self._frames: list[bytes] = []
         self._size = 0
         self._flush_scheduled = False
@@ -40,9 +40,14 @@ class Outbox:
         self._transport = transport
 
     @property
+    def size(self) -> int:
+        """Bytes that wait for the peer to read."""
+        return self._transport.bytes_waiting + self._size
+
+    @property
     def is_full(self) -> bool:
         """Whether as much waits as may wait."""
-        return self._transport.bytes_waiting + self._size >= self._limit
+        return self._transport.bytes_waiting + self._size >= self.limit
 
     def add(self, frame: bytes, *, more_follows: bool) -> None:
         """Send `frame`, together with others where `more_follows` before long."""
