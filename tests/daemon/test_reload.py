@@ -26,7 +26,6 @@ OTHER: Final[dict[str, object]] = {
     "streams": 3,
     "connections": 9,
     "drain_timeout": 1.5,
-    "keep_connections": True,
 }
 
 #: And for some that cannot.
@@ -37,6 +36,10 @@ FIXED: Final[dict[str, object]] = {
     "services": ["no.such.module:service"],
     "socket_mode": "0660",
     "builtin_services": ["status"],
+    "keep_connections": True,
+    "idempotency_age": 60.0,
+    "idempotency_entries": 7,
+    "idempotency_bytes": 4096,
 }
 
 
