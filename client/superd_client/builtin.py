@@ -19,7 +19,7 @@ class Echo(Message):
     text: str = Field(description="Any text.")
 
 
-class _Report(Message):
+class Report(Message):
     """The base of what the daemon says of itself.
 
     Unknown members are ignored, and a field that is added later has a default: so the status of an older and of a
@@ -29,7 +29,7 @@ class _Report(Message):
     model_config = ConfigDict(extra="ignore")
 
 
-class Listener(_Report):
+class Listener(Report):
     """A socket on which the daemon accepts connections."""
 
     address: str = Field(description="Its address, as clients write it: unix:/path or unix:@name.")
@@ -45,7 +45,7 @@ class RunBySystemd(Message):
     unit: str = Field(description="The unit, for systemctl stop.")
 
 
-class ServiceInfo(_Report):
+class ServiceInfo(Report):
     """A service that the daemon hosts."""
 
     name: str = Field(description="The name under which it is registered.")
@@ -53,7 +53,7 @@ class ServiceInfo(_Report):
     methods: Count = Field(description="How many methods it serves.")
 
 
-class Usage(_Report):
+class Usage(Report):
     """How much of one resource is held, of what all users share."""
 
     resource: str = Field(description="Its name, as in the data of -32002.")
@@ -66,7 +66,7 @@ class Usage(_Report):
     fullest_used: Count | None = Field(description="How much that is.")
 
 
-class Status(_Report):
+class Status(Report):
     """What the daemon is and what it has done since it started."""
 
     version: str = Field(description="The version of superd.")
@@ -108,14 +108,14 @@ class Status(_Report):
     )
 
 
-class ProtocolRange(_Report):
+class ProtocolRange(Report):
     """The versions of the protocol that the server speaks."""
 
     min: int = Field(description="The oldest.")
     max: int = Field(description="The newest.")
 
 
-class Hello(_Report):
+class Hello(Report):
     """What the server is and can do (protocol §19)."""
 
     protocol: ProtocolRange = Field(description="The versions of the protocol that it speaks.")

@@ -75,8 +75,8 @@ class DatagramServer(Generic[CallerT]):
         self._sock: Final = sock
         self._host: Final = host
         self._parse: Final = parse
-        self._frame_limit: Final = frame_limit
-        self._calls_of_user: Final = calls_of_user
+        self._frame_limit = frame_limit
+        self._calls_of_user = calls_of_user
         self._peers: dict[Sender, Correspondent] = {}
         self._running: set[Work[CallerT]] = set()
         self._of_user: Counter[int] = Counter()
@@ -92,6 +92,11 @@ class DatagramServer(Generic[CallerT]):
         #: Bytes of the largest body that a datagram can have.
         self.frame_max = self._replies.frame_max
         self._resume()
+
+    def limit(self, frame_limit: int, calls_of_user: int) -> None:
+        """Keep to these limits from now on."""
+        self._frame_limit, self._calls_of_user = frame_limit, calls_of_user
+        self._resume()  # there may be room now
 
     # --- reading -----------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ import argparse
 import faulthandler
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from superd import __version__
@@ -15,17 +16,17 @@ from superd.settings import Settings, SettingsError, load_settings
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the daemon; the console script `superd`."""
     arguments = _parser().parse_args(argv)
+    overrides = {"listen": arguments.listen, "services": arguments.service}
+    read = partial(load_settings, config=arguments.config, overrides=overrides)
     try:
-        settings = load_settings(
-            config=arguments.config, overrides={"listen": arguments.listen, "services": arguments.service}
-        )
+        settings = read()
     except SettingsError as error:
         return _report(error, check=arguments.check)
     if arguments.check:
         return _check(settings)
     configure_logging(target=settings.log_target, level=settings.log_level)
     faulthandler.enable()  # the watchdog's SIGABRT then leaves the stack of every thread on stderr
-    return run(settings)
+    return run(settings, read)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,20 +13,23 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from enum import IntEnum
-from typing import Any, Final, NamedTuple
+from functools import partial
+from typing import Any, Final, NamedTuple, NoReturn
 
 from superd import __version__
+from superd.administration import Administrator
 from superd.deadlines import now_usec
 from superd.dispatch import Dispatcher
 from superd.guard import Guard
-from superd.journal import MessageId, get_logger
+from superd.journal import MessageId, get_logger, set_log_level
 from superd.lifecycle import Input, Lifecycle
-from superd.listeners import Listener, ListenError, activated_listeners, bind_listener
+from superd.listeners import Listener, ListenError, activated_listeners, bind_listener, wrong_addresses
 from superd.peer import Caller
 from superd.policy_load import PolicyError, enforce_policy, load_policy
 from superd.policy_names import daemon_account
 from superd.quota import Quotas
 from superd.registry import Registry, ServiceError, load_service
+from superd.reload import Reloader
 from superd.report import Reporter, StatusLine, limits_in_force, totals_in_force, unit_of_service
 from superd.restart import STORED, forget_stored, hand_over, take_over
 from superd.sd.activation import ActivationError, Passed, take_passed
@@ -44,7 +47,6 @@ from superd.stats import Stats
 from superd.tracebacks import hide_values
 from superd.window import Window, WindowLimits
 from superd.window_kept import STORED_WINDOW, open_window
-from superd_client.address import parse_address
 from superd_client.contract import Method
 from superd_client.descriptors import close_all
 from superd_client.parser import CallParser
@@ -72,10 +74,13 @@ class StartError(Exception):
         self.cause = cause
 
 
-def run(settings: Settings) -> ExitStatus:
-    """Serve until SIGTERM or SIGINT. Ends the process itself where a handler does not end."""
+def run(settings: Settings, read_settings: Callable[[], Settings]) -> ExitStatus:
+    """Serve until SIGTERM or SIGINT. Ends the process itself where a handler does not end.
+
+    `read_settings` reads them again for a reload; raises SettingsError.
+    """
     try:
-        daemon = Daemon(settings)
+        daemon = Daemon(settings, read_settings)
     except ValueError as error:
         get_logger().error("cannot start", message_id=MessageId.START_FAILED, reason=str(error))
         return ExitStatus.FAILED
@@ -96,14 +101,22 @@ def load_services(settings: Settings) -> list[Service]:
         raise StartError(str(error), ExitStatus.CONFIG, error.__cause__) from error
 
 
-def make_registry(settings: Settings, reporter: Reporter, guard: Guard, stop: Callable[[], None]) -> Registry:
+def make_registry(
+    settings: Settings,
+    reporter: Reporter,
+    guard: Guard,
+    administrator: Administrator,
+    stop: Callable[[], None],
+) -> Registry:
     """The services that the settings ask for, superd's own first; raises StartError.
 
     `guard` says what callers see, `stop` ends the daemon.
     """
     built_in: dict[str, Callable[[], Service]] = {
         "echo": lambda: echo_service(__version__),
-        "status": lambda: status_service(__version__, reporter.status, stop, unit_of_service()),
+        "status": lambda: status_service(
+            __version__, reporter.status, stop, unit_of_service(), administrator.register
+        ),
     }
 
     def visible(caller: Caller) -> tuple[Method[Any, Any], ...]:
@@ -129,13 +142,18 @@ def offered(settings: Settings) -> Registry:
         limits=limits_in_force(settings),
         quotas=make_quotas(settings),
     )
-    registry = make_registry(settings, reporter, Guard(), stop=lambda: None)
+    administrator = Administrator(_nothing_runs, _nothing_runs)
+    registry = make_registry(settings, reporter, Guard(), administrator, stop=lambda: None)
     return registry
 
 
 def make_quotas(settings: Settings) -> Quotas:
     """What users may hold; root and the daemon's own user are privileged."""
     return Quotas(totals_in_force(settings), privileged=(0, os.geteuid()), frame_size=settings.frame_size)
+
+
+def _nothing_runs(*_: object) -> NoReturn:
+    raise RuntimeError("these services are not served")
 
 
 class Findings(NamedTuple):
@@ -147,13 +165,8 @@ class Findings(NamedTuple):
 
 def examine(settings: Settings) -> Findings:
     """Look at everything that a start needs, short of opening anything."""
-    faults: list[str] = []
+    faults = wrong_addresses(settings.listen)
     doubts: tuple[str, ...] = ()
-    for address in settings.listen:
-        try:
-            parse_address(address)
-        except ValueError as error:
-            faults.append(str(error))
     try:
         loaded = load_policy(settings, offered(settings).accesses, daemon_account())
         doubts = tuple(map(str, loaded.warnings))
@@ -193,12 +206,20 @@ def open_listeners(settings: Settings, passed: Passed) -> list[Listener]:
     return listeners
 
 
+def session_limits(settings: Settings) -> SessionLimits:
+    """What one peer may hold."""
+    return SessionLimits(
+        settings.frame_size, settings.calls_in_flight, settings.write_buffer, settings.streams
+    )
+
+
 class Daemon:
     """One run of the daemon."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, read_settings: Callable[[], Settings]) -> None:
         """Make the parts that need neither a socket nor a loop; raises ValueError for a wrong WATCHDOG_USEC."""
         self._settings = settings
+        self._read_settings = read_settings
         self._log = get_logger()
         self._stats = Stats()
         self._quotas = make_quotas(settings)
@@ -207,6 +228,7 @@ class Daemon:
         self._watchdog = Watchdog.from_environment(self._notifier.watchdog)
         self._workers = ThreadPoolExecutor(settings.worker_threads, thread_name_prefix="superd-worker")
         self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
         self._starting: asyncio.Task[Any] | None = None
         self.is_stuck = False
 
@@ -214,6 +236,7 @@ class Daemon:
         """Start, serve, stop; whatever ends the start is logged."""
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._stop_asked)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload.set)
         failure: StartError | None = None
         try:
             async with contextlib.AsyncExitStack() as stack:
@@ -254,7 +277,8 @@ class Daemon:
             quotas=self._quotas,
         )
         guard = Guard()
-        registry = make_registry(self._settings, reporter, guard, self._stop_asked)
+        administrator = Administrator(lambda: server, lambda log: reloader.reload(log))  # noqa: PLW0108 - it is made later
+        registry = make_registry(self._settings, reporter, guard, administrator, self._stop_asked)
         try:
             enforce_policy(self._settings, registry.accesses, guard)
         except PolicyError as error:
@@ -265,13 +289,25 @@ class Daemon:
             return
         status_line = StatusLine(self._notifier, reporter.line)
         window = self._open_window(passed)
-        server = self._server(registry, guard, states, listeners, window, status_line.changed)
+        dispatcher = self._dispatcher(registry, guard, states, window, status_line.changed)
+        server = self._server(registry, dispatcher, listeners, status_line.changed)
+        reloader = Reloader(
+            self._settings,
+            read_settings=self._read_settings,
+            accesses=registry.accesses,
+            guard=guard,
+            lifecycle=self._lifecycle,
+            reporter=reporter,
+            apply=partial(self._put_in_force, server, dispatcher, reporter),
+        )
         self._begin(server, passed)
         self._watchdog.start(loop)
         status_line.start(loop)
         self._lifecycle.advance(Input.STARTED, status=reporter.line())
         self._log.info("started", message_id=MessageId.STARTED, **self._identity(listeners, registry))
+        hearing = loop.create_task(reloader.reload_on(self._reload, "SIGHUP"))
         await self._stop.wait()
+        hearing.cancel()
         self._lifecycle.advance(Input.STOP)
         running = self._stats.calls_in_flight
         # Where nothing runs, the line that says "stopped" follows at once and says enough.
@@ -318,35 +354,49 @@ class Daemon:
             self._starting.cancel()
             self._starting = None
 
-    def _server(
+    def _put_in_force(
+        self, server: Server, dispatcher: Dispatcher, reporter: Reporter, settings: Settings
+    ) -> None:
+        """Go on with other settings, of which those differ that a reload may change."""
+        self._settings = settings
+        set_log_level(settings.log_level)
+        dispatcher.log_successes = settings.log_level == "debug"
+        server.limit(session_limits(settings), settings.connections)
+        reporter.limits = limits_in_force(settings)
+
+    def _dispatcher(
         self,
         registry: Registry,
         guard: Guard,
         states: dict[str, Any],
-        listeners: list[Listener],
         window: Window,
         on_change: Callable[[], None],
-    ) -> Server:
-        settings = self._settings
-        dispatcher = Dispatcher(
+    ) -> Dispatcher:
+        return Dispatcher(
             registry.endpoints,
             states=states,
             workers=self._workers,
             stats=self._stats,
             on_change=on_change,
-            log_successes=settings.log_level == "debug",
+            log_successes=self._settings.log_level == "debug",
             guard=guard,
             window=window,
             quotas=self._quotas,
         )
+
+    def _server(
+        self,
+        registry: Registry,
+        dispatcher: Dispatcher,
+        listeners: list[Listener],
+        on_change: Callable[[], None],
+    ) -> Server:
         return Server(
             listeners,
             dispatcher=dispatcher,
             parse=CallParser(registry.methods),
-            limits=SessionLimits(
-                settings.frame_size, settings.calls_in_flight, settings.write_buffer, settings.streams
-            ),
-            connections=settings.connections,
+            limits=session_limits(self._settings),
+            connections=self._settings.connections,
             stats=self._stats,
             on_change=on_change,
         )

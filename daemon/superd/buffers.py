@@ -92,7 +92,7 @@ class Account:
         self._waits = False
         self._is_choked = False
         self._never_waits = False
-        self._write_buffer: Final = write_buffer
+        self._write_buffer = write_buffer
         #: Whether nothing may be read from this connection now, for either of these reasons.
         self.is_blocked = False
         #: How many bytes of replies may wait now: while it is blocked, none beside what has not reached the kernel.
@@ -164,6 +164,11 @@ class Account:
         self._waits = False
         self._unblock()
         return True
+
+    def limit_replies(self, write_buffer: int) -> None:
+        """From now on so many bytes of replies may wait on this connection."""
+        self._write_buffer = write_buffer
+        self._set_blocked()
 
     def choke(self, is_choked: bool) -> None:
         """Block, or not any more, for another reason than bytes."""

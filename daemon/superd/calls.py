@@ -23,6 +23,9 @@ from superd_client.wire.server import Item, ServerConnection
 _CALL: Final = Kind.CALL
 
 CANCELLED: Final = ErrorObject(ErrorCode.CANCELLED, "the call was cancelled by its caller", {})
+KICKED: Final = ErrorObject(
+    ErrorCode.CANCELLED, "the call was cancelled because an administrator closed the connection", {}
+)
 STOPPED: Final = ErrorObject(ErrorCode.CANCELLED, "the call was cancelled because the server stops", {})
 
 _NEEDS_ID: Final = ErrorObject(ErrorCode.INVALID_REQUEST, "streams and uploads need an id", {})
@@ -60,7 +63,7 @@ class Calls:
         self._connection = connection
         self._outbox = outbox
         self._charges = Charges(dispatcher.quotas, account)
-        self._streams = streams
+        self.streams = streams
         self._on_progress = on_progress
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
@@ -70,6 +73,9 @@ class Calls:
         self._to_watch: list[Work] = []
         #: Streams and uploads that are not answered.
         self.open_streams = 0
+        #: Requests answered with a result, and with an error.
+        self.served = 0
+        self.failed = 0
         #: Set once streams are refused, because the server stops.
         self.refuses_streams = False
         #: Set once the peer is gone: no request is begun, and no answer sent.
@@ -78,6 +84,11 @@ class Calls:
     def is_full(self, limit: int) -> bool:
         """Whether as much as `limit` runs beside open streams (protocol §14.13)."""
         return len(self._running) - self.open_streams >= limit
+
+    @property
+    def running(self) -> int:
+        """How many calls run, streams and notifications among them."""
+        return len(self._running)
 
     @property
     def all_ended(self) -> bool:
@@ -162,6 +173,7 @@ class Calls:
         """Answer a call that is in flight and was not begun."""
         error = self._dispatcher.failed(error, call, self._caller, self._dispatcher.call_id(call))
         if isinstance(call, Request):
+            self.failed += 1
             self._send(self._connection.send_failure(call.id, error))
         _release(call)
 
@@ -171,8 +183,8 @@ class Calls:
             return _NEEDS_ID
         if self.refuses_streams:
             return _STOPPING
-        if self.open_streams >= self._streams:
-            data = {"resource": "streams", "used": self.open_streams, "limit": self._streams}
+        if self.open_streams >= self.streams:
+            data = {"resource": "streams", "used": self.open_streams, "limit": self.streams}
             return ErrorObject(ErrorCode.RESOURCE_EXHAUSTED, "too many open streams", data)
         self.open_streams += 1
         if work.endpoint.kind is Kind.STREAM:
@@ -307,6 +319,7 @@ class Calls:
             return
         try:
             frame = self._connection.send_result(call.id, result, 0 if carried is None else len(carried.fds))
+            self.served += 1
             if carried is None:
                 self._send(frame)
             else:
@@ -326,6 +339,7 @@ class Calls:
 
     def _answer(self, call: Request | Notification, error: ErrorObject) -> None:
         if isinstance(call, Request) and not self.peer_is_gone:
+            self.failed += 1
             self._send(self._connection.send_failure(call.id, error))
 
     def _send(self, frame: bytes) -> None:

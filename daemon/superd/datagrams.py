@@ -177,6 +177,10 @@ class DatagramListener:
         self._loop = loop
         self._server.start(loop)
 
+    def limit(self, limits: SessionLimits) -> None:
+        """Keep to these limits from now on."""
+        self._server.limit(limits.frame_size, limits.calls_in_flight)
+
     def drain(self) -> None:
         """Take no more, carry out what was read, answer, close.
 

@@ -85,7 +85,7 @@ class Dispatcher:
         self._stats = stats
         self._on_change = on_change
         self._log = get_logger()
-        self._log_successes = log_successes
+        self.log_successes = log_successes
         self._call_ids = map("{}-{:x}".format, itertools.repeat(secrets.token_hex(6)), itertools.count(1))
 
     def call_id(self, call: Request | Notification | None) -> str:
@@ -218,7 +218,7 @@ class Dispatcher:
 
     def _served(self, work: Work) -> None:
         self._stats.calls_served += 1
-        if self._log_successes:
+        if self.log_successes:
             self._log.debug(
                 "call served", **_fields(work.call, work.context.caller, work.context.call_id, work.started)
             )

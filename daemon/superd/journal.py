@@ -67,6 +67,10 @@ _CODE_NAMES: Final = {int(code): code.name.lower().replace("_", " ") for code in
 _COLLECTIONS: Final = (list, tuple, set, frozenset)
 
 
+#: The priority of the least severe lines that are written.
+_least = PRIORITIES["debug"]
+
+
 class MessageId(StrEnum):
     """The kinds of lines that have an entry in systemd/superd.catalog. An id never changes its meaning."""
 
@@ -77,6 +81,10 @@ class MessageId(StrEnum):
     SETTINGS_INVALID = "17e423672994454d994f47b12b8d2694"
     POLICY_INVALID = "e3fbd1452bce4ef790a9ee7b634a938c"
     POLICY_DOUBTFUL = "14a3bec803894a9fa50ac2f9d513d0e6"
+    RELOADED = "dcb1add6f95a485a840e79267c7b96f7"
+    RELOAD_REFUSED = "8114341eaea04ef2b6719d6b3bd929a6"
+    PEERS_KICKED = "2deed87c74de46edadcc4646f9ce30d5"
+    PEERS_DRAINED = "e20948ca066c4ade966f9a846cdf5649"
     CALL_FAILED = "6fd1c998682343428e9794ee13ef290e"
     CALL_REFUSED = "a65e7e1047a647ddbfd824a1e1e35784"
     CALL_DENIED = "bed5e5c558bd4954b53a8d4965b073ef"
@@ -325,21 +333,35 @@ def _drop_unwritten() -> None:
 def configure_logging(*, target: str, level: str, journal_socket: str = JOURNAL_SOCKET) -> None:
     """Send all log lines from `level` on ("debug" … "error") to `target` ("auto", "journal", "stderr"). Call once."""
     to_journal = target == "journal" or (target == "auto" and stderr_is_journal())
+    set_log_level(level)
     chosen: JournalTarget | StderrTarget = StderrTarget()
     atexit.register(_drop_unwritten)
     if to_journal:
         chosen = JournalTarget(journal_socket)
         atexit.register(chosen.socket.close)
     structlog.configure(
-        processors=[to_entry],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        processors=[drop_unwanted, to_entry],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=lambda *_: chosen,
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
     root.handlers[:] = [ForwardHandler()]
-    root.setLevel(level.upper())
     logging.captureWarnings(True)
+
+
+def set_log_level(level: str) -> None:
+    """Write lines from `level` on, also by the loggers that somebody holds already."""
+    global _least  # noqa: PLW0603 - as logging and structlog are, this is of the process
+    _least = PRIORITIES[level]
+    logging.getLogger().setLevel(level.upper())
+
+
+def drop_unwanted(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """The first processor of structlog. Not structlog's own filter: a logger keeps that, once it was used."""
+    if PRIORITIES[method] > _least:
+        raise structlog.DropEvent
+    return event
 
 
 def get_logger() -> FilteringBoundLogger:

@@ -1,8 +1,12 @@
 """The life of the daemon as one table. It tells systemd, and nothing else: the composition root acts on it.
 
     STARTING --started--> READY --stop--> DRAINING --drained--> STOPPED
+                          |   ^
+                     reload   reloaded
+                          v   |
+                         RELOADING --stop--> DRAINING
 
-A stop while starting goes the same way, with nothing to drain. A second stop changes nothing: what it hurries is
+A reload that ends after the stop changes nothing any more: the stop has overtaken it. A stop while starting goes the same way, with nothing to drain. A second stop changes nothing: what it hurries is
 for the caller to decide. A failure ends the run from anywhere.
 """
 
@@ -17,6 +21,7 @@ class State(Enum):
 
     STARTING = "starting"
     READY = "ready"
+    RELOADING = "reloading"
     DRAINING = "draining"
     STOPPED = "stopped"
 
@@ -25,6 +30,8 @@ class Input(Enum):
     """What moves it on."""
 
     STARTED = "started"
+    RELOAD = "reload"
+    RELOADED = "reloaded"
     STOP = "stop"
     DRAINED = "drained"
     FAILED = "failed"
@@ -37,10 +44,16 @@ TRANSITIONS: Final = {
     (State.STARTING, Input.FAILED): State.STOPPED,
     (State.READY, Input.STOP): State.DRAINING,
     (State.READY, Input.FAILED): State.STOPPED,
+    (State.READY, Input.RELOAD): State.RELOADING,
+    (State.RELOADING, Input.RELOADED): State.READY,
+    (State.RELOADING, Input.STOP): State.DRAINING,
+    (State.RELOADING, Input.FAILED): State.STOPPED,
     (State.DRAINING, Input.STOP): State.DRAINING,
+    (State.DRAINING, Input.RELOADED): State.DRAINING,
     (State.DRAINING, Input.DRAINED): State.STOPPED,
     (State.DRAINING, Input.FAILED): State.STOPPED,
     (State.STOPPED, Input.STOP): State.STOPPED,
+    (State.STOPPED, Input.RELOADED): State.STOPPED,
 }
 
 
@@ -49,7 +62,7 @@ class LifecycleError(Exception):
 
 
 class Lifecycle:
-    """The state of this run. Tells systemd READY=1 when it becomes ready and STOPPING=1 when it begins to drain."""
+    """The state of this run. Tells systemd READY=1, RELOADING=1 and STOPPING=1 as it comes to those states."""
 
     def __init__(self, notifier: Notifier) -> None:
         self._notifier = notifier
@@ -77,5 +90,7 @@ class Lifecycle:
     def _tell(self, state: State, status: str) -> None:
         if state is State.READY:
             self._notifier.ready(status)
+        elif state is State.RELOADING:
+            self._notifier.reloading(status)
         elif state is State.DRAINING:
             self._notifier.stopping(status)

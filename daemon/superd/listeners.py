@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -40,6 +41,17 @@ class Listener(NamedTuple):
         """Remove the socket's file, so that another may listen there; the socket goes on. May be repeated."""
         if self.inode is not None and self.sock.fileno() != -1:
             unlink_socket(Path(self.address.partition(":")[2]), self.inode)
+
+
+def wrong_addresses(addresses: Iterable[str]) -> list[str]:
+    """What is wrong with each that is no address."""
+    wrong = []
+    for address in addresses:
+        try:
+            parse_address(address)
+        except ValueError as error:
+            wrong.append(str(error))
+    return wrong
 
 
 def activated_listeners(passed: Passed) -> list[Listener]:

@@ -41,6 +41,11 @@ class Outbox:
         self._transport = transport
 
     @property
+    def size(self) -> int:
+        """Bytes that wait for the peer to read."""
+        return self._transport.bytes_waiting + self._size
+
+    @property
     def is_full(self) -> bool:
         """Whether as much waits as may wait: anything at all, where the user of this peer holds too much."""
         return self._transport.bytes_waiting + self._size >= self._account.replies_max

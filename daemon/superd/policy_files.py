@@ -50,11 +50,12 @@ class Finding(NamedTuple):
 
 
 class PolicyFiles(NamedTuple):
-    """What the files say. With errors, `rules` is not to be used."""
+    """What the files say, and which they are. With errors, `rules` is not to be used."""
 
     rules: Rules
     errors: tuple[Finding, ...]
     warnings: tuple[Finding, ...]
+    paths: tuple[str, ...] = ()
 
 
 def read_policy(folder: Path, *, owners: Collection[int], must_exist: bool) -> PolicyFiles:
@@ -71,6 +72,7 @@ def read_policy(folder: Path, *, owners: Collection[int], must_exist: bool) -> P
         Rules(*(tuple(rule for reader in readers for rule in kind(reader)) for kind in _KINDS)),
         (*errors, *(error for reader in readers for error in reader.errors)),
         tuple(warning for reader in readers for warning in reader.warnings),
+        tuple(reader.path for reader in readers),
     )
 
 
@@ -137,7 +139,7 @@ class _Reader:
     """One file: its rules, what is wrong in it, and what is doubtful."""
 
     def __init__(self, path: Path, text: str) -> None:
-        self._path = str(path)
+        self.path = str(path)
         self._text = text
         self.errors: list[Finding] = []
         self.warnings: list[Finding] = []
@@ -178,7 +180,7 @@ class _Reader:
     def _not_toml(self, reason: str) -> None:
         line = _TOML_LINE.search(reason)
         number = self._text.count("\n") + 1 if line is None else int(line[1])
-        self.errors.append(Finding(self._path, number, "", f"is not TOML: {_TOML_LINE.sub('', reason)}"))
+        self.errors.append(Finding(self.path, number, "", f"is not TOML: {_TOML_LINE.sub('', reason)}"))
 
     def _rule(self, kind: str, number: int, table: Denial) -> Rule:
         users = self._resolve((kind, number, "users"), table.users, find_uid, "user")
@@ -219,10 +221,10 @@ class _Reader:
         return self._finding(fault["loc"], message)
 
     def _finding(self, path: Sequence[str | int], message: str) -> Finding:
-        return Finding(self._path, self._lines.find(path), ".".join(map(str, path)), message)
+        return Finding(self.path, self._lines.find(path), ".".join(map(str, path)), message)
 
     def _place(self, kind: str, number: int) -> Place:
-        return Place(self._path, self._lines.find((kind, number)))
+        return Place(self.path, self._lines.find((kind, number)))
 
 
 _KINDS: Final[tuple[Callable[[_Reader], list[Any]], ...]] = (

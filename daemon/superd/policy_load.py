@@ -21,10 +21,11 @@ class PolicyError(Exception):
 
 
 class LoadedPolicy(NamedTuple):
-    """A policy, and what is doubtful about its files."""
+    """A policy, what is doubtful about its files, and which they are."""
 
     policy: Policy
     warnings: tuple[Finding, ...]
+    paths: tuple[str, ...]
 
 
 def load_policy(settings: Settings, accesses: Mapping[str, Access], account: Account) -> LoadedPolicy:
@@ -41,7 +42,7 @@ def load_policy(settings: Settings, accesses: Mapping[str, Access], account: Acc
         Finding(place.file, place.line, "methods", f"{pattern} matches no method that is offered")
         for place, pattern in policy.idle_patterns()
     )
-    return LoadedPolicy(policy, files.warnings + idle)
+    return LoadedPolicy(policy, files.warnings + idle, files.paths)
 
 
 def enforce_policy(settings: Settings, accesses: Mapping[str, Access], guard: Guard) -> None:
@@ -56,6 +57,11 @@ def enforce_policy(settings: Settings, accesses: Mapping[str, Access], guard: Gu
         for fault in wrong.errors:
             log.error("the policy is wrong", message_id=MessageId.POLICY_INVALID, **fault.fields())  # noqa: TRY400 - a fault of a file has no traceback
         raise
+    put_in_force(loaded, guard)
+
+
+def put_in_force(loaded: LoadedPolicy, guard: Guard) -> None:
+    """Judge calls by this policy from now on, and tell the log of each doubt."""
     for doubt in loaded.warnings:
-        log.warning("the policy is doubtful", message_id=MessageId.POLICY_DOUBTFUL, **doubt.fields())
+        get_logger().warning("the policy is doubtful", message_id=MessageId.POLICY_DOUBTFUL, **doubt.fields())
     guard.policy = loaded.policy

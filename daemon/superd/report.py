@@ -64,8 +64,11 @@ class Reporter:
     ) -> None:
         """The registry is asked for late: it holds the service that asks us."""
         self._registry = registry
-        self._limits = limits
         self._quotas = quotas
+        #: What `rpc.hello` says of limits.
+        self.limits = limits
+        #: What the line of `systemctl status` says beside the counts.
+        self.warning: str | None = None
         self._listeners = tuple(
             ListenerStatus(address=each.address, name=each.name, activated=each.activated)
             for each in listeners
@@ -103,18 +106,19 @@ class Reporter:
         return Hello(
             protocol=ProtocolRange(min=PROTOCOL_VERSION, max=PROTOCOL_VERSION),
             features=FEATURES,
-            limits=dict(self._limits),
+            limits=dict(self.limits),
             version=__version__,
             unit=own_unit(),
             invocation_id=self._invocation_id,
         )
 
     def line(self) -> str:
-        """The counts in one line."""
+        """The counts in one line, and a warning if there is one."""
         stats = self._stats
         return (
             f"{stats.connections_open} connections; calls: {stats.calls_in_flight} in flight, "
             f"{stats.calls_served} served, {stats.calls_failed} failed, {stats.calls_refused} refused"
+            + (f"; {self.warning}" if self.warning else "")
         )
 
 

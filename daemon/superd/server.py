@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from superd.datagrams import DatagramListener
+from superd.departures import Departures
 from superd.dispatch import Dispatcher
 from superd.handover import Saved
 from superd.hangups import HangupWatch
@@ -59,12 +61,31 @@ class Server:
         self._stats = stats
         self._on_change = on_change
         self._sessions: set[Session] = set()
+        self._numbers = itertools.count(1)
+        self.departures: Final = Departures()
         self._datagrams: set[DatagramListener] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self._retries: dict[Listener, asyncio.TimerHandle] = {}
         self._accept_is_failing = False
         self._accepts_no_more = False
+
+    @property
+    def sessions(self) -> Collection[Session]:
+        """The connections that are open."""
+        return self._sessions
+
+    @property
+    def frame_size(self) -> int:
+        """Bytes of a frame, at most."""
+        return self._limits.frame_size
+
+    def limit(self, limits: SessionLimits, connections: int) -> None:
+        """Keep to these limits from now on. What is over one of them stays, and nothing is added to it."""
+        self._limits = limits
+        self._connections = connections
+        for served in self._served():
+            served.limit(limits)
 
     def start(self, saved: Iterable[Saved] = ()) -> None:
         """Go on with the connections of the process before this one, and begin to accept."""
@@ -149,6 +170,7 @@ class Server:
 
     def _open(self, sock: socket.socket, kind: SocketKind, caller: Caller) -> Session:
         session = Session(
+            number=next(self._numbers),
             caller=caller,
             dispatcher=self._dispatcher,
             parse=self._parse,
@@ -195,6 +217,7 @@ class Server:
 
     def _session_closed(self, session: Session) -> None:
         self._sessions.discard(session)
+        self.departures.left(session)
         self._stats.connections_open -= 1
         self._check_idle()
         self._on_change()
@@ -279,6 +302,7 @@ class Server:
         if self._accepts_no_more:
             return
         self._accepts_no_more = True
+        self.departures.give_up()
         for listener in self.listeners:
             if listener.kind is SocketKind.DATAGRAM:
                 continue  # it is drained as a session is

@@ -5,11 +5,12 @@ too many bytes of answers wait. Both limits are the settings'; nothing is droppe
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from superd.buffers import Account
-from superd.calls import CANCELLED, STOPPED, Calls
+from superd.calls import CANCELLED, KICKED, STOPPED, Calls
 from superd.dispatch import Dispatcher
 from superd.handover import Saved
 from superd.journal import MessageId, get_logger
@@ -46,12 +47,25 @@ class SessionLimits(NamedTuple):
     streams: int = STREAMS_DEFAULT
 
 
+class Traffic(NamedTuple):
+    """What went over one connection, and what is under way: calls, streams among them, bytes."""
+
+    calls_in_flight: int
+    calls_served: int
+    calls_failed: int
+    streams: int
+    bytes_received: int
+    bytes_sent: int
+    bytes_waiting: int
+
+
 class Session:
     """One connection, from accept to close. `on_closed` is called once: its socket is closed, its last call ended."""
 
     def __init__(
         self,
         *,
+        number: int,
         caller: Caller,
         dispatcher: Dispatcher,
         parse: ParseCall,
@@ -59,8 +73,11 @@ class Session:
         on_closed: Callable[["Session"], None],
         packets: bool = False,
     ) -> None:
-        """Prepare; nothing happens before `start`. `packets` says that each frame is a packet."""
-        self._caller = caller
+        """Prepare; nothing happens before `start`. `number` tells it apart, `packets` says that each frame is a packet."""
+        self.number: Final = number
+        self.caller: Final = caller
+        self.begun_usec: Final = time.monotonic_ns() // 1000
+        self._bytes_received = 0
         self._dispatcher = dispatcher
         self._limits = limits
         self._kind: Final = "seqpacket" if packets else "stream"
@@ -105,11 +122,13 @@ class Session:
         """Take what was read, and own its descriptors; b"" is the end of file."""
         if not data and self._refused_more:
             self._connection.drain()  # we made this end of file: it may cut a frame
+        self._bytes_received += len(data)
         self._connection.receive_data(data, fds)
         self._pump()
 
     def packet_received(self, data: bytes, fds: Sequence[int], length: int) -> None:
         """Take a packet, and own its descriptors; `length` is what it had before it was cut."""
+        self._bytes_received += length
         self._connection.receive_packet(data, fds, length)
         self._pump()
 
@@ -195,7 +214,7 @@ class Session:
 
     def _handle(self, event: ServerEvent) -> None:
         if isinstance(event, Request | Notification):
-            self._calls.begin(self._dispatcher.screen(event, self._caller))
+            self._calls.begin(self._dispatcher.screen(event, self.caller))
         elif isinstance(event, Refused):
             self._refuse(event)
         elif isinstance(event, PeerClosed):
@@ -206,8 +225,9 @@ class Session:
 
     def _refuse(self, refused: Refused) -> None:
         call_id = self._dispatcher.call_id(refused.call)
-        error = self._dispatcher.failed(refused.error, refused.call, self._caller, call_id)
+        error = self._dispatcher.failed(refused.error, refused.call, self.caller, call_id)
         if not isinstance(refused.call, Notification):
+            self._calls.failed += 1
             self._outbox.add(self._connection.send_refusal(refused.id, error), more_follows=False)
         if refused.call is not None and refused.call.received is not None:
             refused.call.received.close()
@@ -238,9 +258,9 @@ class Session:
             call_id=call_id,
             code=int(error.code),
             reason=error.message,
-            peer_uid=self._caller.uid,
-            peer_pid=self._caller.pid,
-            peer_unit=self._caller.unit,
+            peer_uid=self.caller.uid,
+            peer_pid=self.caller.pid,
+            peer_unit=self.caller.unit,
         )
         refusal = self._connection.send_refusal(None, error.with_data(call_id=call_id))
         self._outbox.add(refusal, more_follows=False)
@@ -339,10 +359,43 @@ class Session:
         self._transport.refuse_more()
         self._transport.read_available()
 
-    def cancel(self) -> None:
+    def cancel(self, reason: ErrorObject = STOPPED) -> None:
         """Cancel what runs, and refuse what was not begun; each call is answered so."""
         self._connection.drain()
-        self._calls.stop_all(STOPPED)
+        self._calls.stop_all(reason)
+
+    def kick(self) -> None:
+        """As `cancel`, and close once the answers are written: nothing is lost that was sent, each call is answered."""
+        self.cancel(KICKED)
+        self.drain()
+
+    # --- for administrators --------------------------------------------------------------------------------------
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it takes no more calls and is closed when those that it has are answered."""
+        return self._draining
+
+    def traffic(self) -> Traffic:
+        """The counts as they are now."""
+        calls = self._calls
+        return Traffic(
+            calls.running,
+            calls.served,
+            calls.failed,
+            calls.open_streams,
+            self._bytes_received,
+            self._transport.bytes_sent,
+            self._outbox.size,
+        )
+
+    def limit(self, limits: SessionLimits) -> None:
+        """Keep to these limits from now on; the size of a frame, which the peer was told, stays as it is."""
+        self._limits = limits._replace(frame_size=self._limits.frame_size)
+        self._account.limit_replies(limits.write_buffer)
+        self._calls.streams = limits.streams
+        if not self._lost:
+            self.write_buffer_drained()  # there may be room now
 
     def abort(self) -> None:
         """Close at once, without another word."""

@@ -1,4 +1,4 @@
-"""What an operator may set, read once at the start. `docs/reference/configuration.md` is the manual.
+"""What an operator may set, read at the start and at each reload. `docs/reference/configuration.md` is the manual.
 
 Each source (file, environment, command line) is validated by itself, before they are put together. So every
 fault is found, also one that a stronger source would hide, and each is reported with the source it stands in.
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, JsonValue, PlainSerializer, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -145,7 +145,17 @@ TotalSize = Annotated[
 Seconds = Annotated[
     float, BeforeValidator(parse_seconds), Field(ge=0, le=DRAIN_TIMEOUT_MAX, allow_inf_nan=False)
 ]
+Mode = Annotated[
+    int, BeforeValidator(parse_mode), PlainSerializer(lambda mode: f"{mode:04o}", when_used="json")
+]
 BuiltinService = Literal["echo", "status", "discover"]
+
+
+class Live:
+    """Marks a setting that a reload changes; all others need a restart. The one list of them is these marks."""
+
+
+LIVE: Final = Live()
 
 
 class Settings(BaseSettings):
@@ -166,36 +176,36 @@ class Settings(BaseSettings):
         default=("echo", "status", "discover"), description="Which of superd's own services to offer."
     )
     listen: Texts = Field(default=(), description="Addresses to listen on where systemd passes no sockets.")
-    socket_mode: Annotated[int, BeforeValidator(parse_mode)] = Field(
+    socket_mode: Mode = Field(
         default=0o600,
         description="Mode of the sockets in `listen`, in octal. Those of systemd have SocketMode=.",
     )
-    policy_dir: Text = Field(
+    policy_dir: Annotated[Text, LIVE] = Field(
         default=DEFAULT_POLICY_DIR, description="The folder of the files that say who may call what."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], LIVE] = Field(
         default="info", description="The least severe log lines to write."
     )
     log_target: Literal["auto", "journal", "stderr"] = Field(
         default="auto", description="Where log lines go; auto: to the journal where stderr leads there."
     )
-    frame_size: Size = Field(
+    frame_size: Annotated[Size, LIVE] = Field(
         default=FRAME_SIZE_DEFAULT,
         description="Largest frame in bytes, in both directions: bounds the memory of a call.",
     )
-    calls_in_flight: Count = Field(
+    calls_in_flight: Annotated[Count, LIVE] = Field(
         default=CALLS_IN_FLIGHT_DEFAULT,
         description="Running calls of one connection above which it is not read from: bounds the work of a peer.",
     )
-    write_buffer: Size = Field(
+    write_buffer: Annotated[Size, LIVE] = Field(
         default=WRITE_BUFFER_DEFAULT,
         description="Bytes of unread replies above which a connection is not read from: bounds a peer's memory.",
     )
-    streams: Count = Field(
+    streams: Annotated[Count, LIVE] = Field(
         default=STREAMS_DEFAULT,
         description="Open streams and uploads of one connection: bounds the work and the memory of a peer.",
     )
-    connections: Count = Field(
+    connections: Annotated[Count, LIVE] = Field(
         default=CONNECTIONS_DEFAULT,
         description="Open connections of all peers: bounds descriptors and memory.",
     )
@@ -223,7 +233,7 @@ class Settings(BaseSettings):
         default=WORKER_THREADS_DEFAULT,
         description="Threads for handlers that are plain functions: bounds blocking work.",
     )
-    drain_timeout: Seconds = Field(
+    drain_timeout: Annotated[Seconds, LIVE] = Field(
         default=DRAIN_TIMEOUT_DEFAULT,
         description="Seconds that running calls get to end when the daemon stops.",
     )
@@ -256,6 +266,37 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The arguments alone: `load_settings` puts the sources in order and keeps their names."""
         return (init_settings,)
+
+
+class Change(NamedTuple):
+    """A setting that is not what it was, both values as JSON shows them: a secret shows its asterisks."""
+
+    name: str
+    old: JsonValue
+    new: JsonValue
+    is_live: bool
+
+
+def is_live(name: str) -> bool:
+    """Whether a reload changes this setting."""
+    return any(isinstance(mark, Live) for mark in Settings.model_fields[name].metadata)
+
+
+def compare(old: Settings, new: Settings) -> tuple[Change, ...]:
+    """What differs, in the order of the fields."""
+    before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
+    return tuple(
+        Change(name, before[name], after[name], is_live(name))
+        for name in Settings.model_fields
+        if getattr(old, name) != getattr(new, name)
+    )
+
+
+def with_live(old: Settings, new: Settings) -> Settings:
+    """The settings in force after a reload: the live ones are new."""
+    return old.model_copy(
+        update={name: getattr(new, name) for name in Settings.model_fields if is_live(name)}
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,7 @@ class Transport(ABC):
         #: Set once the peer is gone: nothing is written any more.
         self._vanished = False
         self.bytes_waiting = 0
+        self.bytes_sent = 0
 
     @property
     def is_closing(self) -> bool:
@@ -284,6 +285,7 @@ class Transport(ABC):
     def _drop(self, sent: int) -> None:
         """Forget the first `sent` bytes of what waits."""
         self.bytes_waiting -= sent
+        self.bytes_sent += sent
         while sent:
             head = self._waiting[0]
             if len(head) > sent:

@@ -224,6 +224,9 @@ def test_a_list_on_a_narrow_terminal(environment: dict[str, str]) -> None:
         (["store.lookup", "sku=a"], "", ["quantity:="]),
         (["no.such"], "", []),
         (["describe", "echo.echo"], "", []),
+        (["kick"], "", ["--uid ", "--unit "]),
+        (["drain", "--uid", "root"], "", ["--unit ", "--wait "]),
+        (["peers"], "--un", ["--unit "]),
     ],
 )
 def test_what_tab_offers(environment: dict[str, str], before: list[str], text: str, found: list[str]) -> None:

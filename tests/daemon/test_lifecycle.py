@@ -1,5 +1,6 @@
 import re
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,7 @@ from superd.sd.notify import Notifier
 WAYS: Final[dict[State, list[Input]]] = {
     State.STARTING: [],
     State.READY: [Input.STARTED],
+    State.RELOADING: [Input.STARTED, Input.RELOAD],
     State.DRAINING: [Input.STARTED, Input.STOP],
     State.STOPPED: [Input.STARTED, Input.STOP, Input.DRAINED],
 }
@@ -21,24 +23,40 @@ WAYS: Final[dict[State, list[Input]]] = {
 EXPECTED: Final[dict[State, dict[Input, State | None]]] = {
     State.STARTING: {
         Input.STARTED: State.READY,
+        Input.RELOAD: None,
+        Input.RELOADED: None,
+        Input.STOP: State.DRAINING,
+        Input.DRAINED: None,
+        Input.FAILED: State.STOPPED,
+    },
+    State.RELOADING: {
+        Input.STARTED: None,
+        Input.RELOAD: None,
+        Input.RELOADED: State.READY,
         Input.STOP: State.DRAINING,
         Input.DRAINED: None,
         Input.FAILED: State.STOPPED,
     },
     State.READY: {
         Input.STARTED: None,
+        Input.RELOAD: State.RELOADING,
+        Input.RELOADED: None,
         Input.STOP: State.DRAINING,
         Input.DRAINED: None,
         Input.FAILED: State.STOPPED,
     },
     State.DRAINING: {
         Input.STARTED: None,
+        Input.RELOAD: None,
+        Input.RELOADED: State.DRAINING,
         Input.STOP: State.DRAINING,
         Input.DRAINED: State.STOPPED,
         Input.FAILED: State.STOPPED,
     },
     State.STOPPED: {
         Input.STARTED: None,
+        Input.RELOAD: None,
+        Input.RELOADED: State.STOPPED,
         Input.STOP: State.STOPPED,
         Input.DRAINED: None,
         Input.FAILED: None,
@@ -99,6 +117,30 @@ def test_a_run_as_systemd_sees_it(lifecycle: Lifecycle, manager: socket.socket) 
     lifecycle.advance(Input.STOP)
     lifecycle.advance(Input.DRAINED)
     lifecycle.advance(Input.STOP)
+    assert received(manager) == []
+
+
+def test_a_reload_as_systemd_sees_it(lifecycle: Lifecycle, manager: socket.socket) -> None:
+    lifecycle.advance(Input.STARTED, status="up")
+    before = time.monotonic_ns() // 1000
+    lifecycle.advance(Input.RELOAD)
+    lifecycle.advance(Input.RELOADED, status="up again")
+    up, reloading, again = received(manager)
+    assert (up, again) == ("READY=1\nSTATUS=up\n", "READY=1\nSTATUS=up again\n")
+    said = dict(line.split("=") for line in reloading.splitlines())
+    assert before <= int(said.pop("MONOTONIC_USEC")) <= time.monotonic_ns() // 1000
+    assert said == {"RELOADING": "1", "STATUS": "reloading"}
+
+
+def test_a_reload_that_the_stop_has_overtaken_is_not_told(
+    lifecycle: Lifecycle, manager: socket.socket
+) -> None:
+    for step in (Input.STARTED, Input.RELOAD, Input.STOP):
+        lifecycle.advance(step)
+    received(manager)
+    lifecycle.advance(Input.RELOADED)
+    lifecycle.advance(Input.DRAINED)
+    lifecycle.advance(Input.RELOADED)
     assert received(manager) == []
 
 

@@ -108,3 +108,29 @@ def test_a_manager_that_is_gone_and_comes_back(tmp_path: Path) -> None:
         manager.setblocking(False)
         assert notifier.watchdog()
         assert received(manager) == ["READY=1\nSTATUS=up\nWATCHDOG=1\n"]
+
+
+def fill(notifier: Notifier) -> None:
+    while notifier.watchdog():
+        pass
+
+
+def test_a_reload_that_systemd_did_not_hear_of_is_over(manager: socket.socket) -> None:
+    notifier = Notifier.from_environment(environment_of(manager))
+    notifier.ready("up")
+    fill(notifier)
+    assert not notifier.reloading("reloading")
+    assert not notifier.ready("up again")
+    received(manager)
+    assert notifier.watchdog()
+    assert received(manager) == ["WATCHDOG=1\nSTATUS=up again\nREADY=1\n"]
+
+
+def test_no_reload_before_systemd_heard_of_the_start(manager: socket.socket) -> None:
+    notifier = Notifier.from_environment(environment_of(manager))
+    fill(notifier)
+    assert not notifier.ready("up")
+    assert not notifier.reloading("reloading")
+    received(manager)
+    assert notifier.watchdog()
+    assert received(manager) == ["WATCHDOG=1\nREADY=1\nSTATUS=reloading\n"]

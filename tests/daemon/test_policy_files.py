@@ -88,8 +88,8 @@ def test_no_folder(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_and_empty_files(write: Write, read: Read) -> None:
-    write("# nothing yet\n")
-    assert read() == PolicyFiles(Rules(), (), ())
+    path = write("# nothing yet\n")
+    assert read() == PolicyFiles(Rules(), (), (), (str(path),))
 
 
 def test_names_that_this_host_does_not_know_are_warnings(write: Write, read: Read) -> None:

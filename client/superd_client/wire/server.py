@@ -166,7 +166,9 @@ class ServerConnection(Connection):
             return Refused(request_id, error, call)
         if self.state is State.DRAINING:
             error = ErrorObject(
-                ErrorCode.UNAVAILABLE, "the server is stopping; the call was not carried out", {}
+                ErrorCode.UNAVAILABLE,
+                "the server takes no more calls on this connection; the call was not carried out",
+                {},
             )
             return Refused(request_id, error, call)
         if request_id is not None:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from superd.app import StartError, offered
 from superd.ctl.console import Console, Painted, Style
 from superd.ctl.exits import ExitStatus, UsageError
+from superd.ctl.selection import user_name
 from superd.ctl.session import Session
 from superd.policy import Decision, Policy, Rule, is_unit
 from superd.policy_load import LoadedPolicy, PolicyError, load_policy
@@ -118,14 +119,6 @@ def _names(rule: Rule) -> dict[str, list[str | int] | None]:
         "groups": None if rule.groups is None else [group_name(gid) for gid in sorted(rule.groups)],
         "units": None if rule.units is None else sorted(rule.units),
     }
-
-
-def user_name(uid: int) -> str | int:
-    """The name of a user, or the number where it has none."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except (KeyError, OverflowError):
-        return uid
 
 
 def group_name(gid: int) -> str | int:

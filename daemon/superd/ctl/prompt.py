@@ -25,6 +25,13 @@ HISTORY_MAX: Final = 1000
 _BEFORE_METHODS: Final = frozenset({"call", "notify", "describe", "list"})
 
 
+#: What says which connections are meant.
+_SELECTION: Final = ("--uid ", "--unit ")
+
+#: Options that follow a command which takes no method.
+_OPTIONS: Final = {"peers": _SELECTION, "kick": _SELECTION, "drain": (*_SELECTION, "--wait ")}
+
+
 def history_path() -> Path:
     """Where the history is: $XDG_STATE_HOME, see the XDG Base Directory Specification."""
     state = os.environ.get("XDG_STATE_HOME", "")
@@ -111,6 +118,8 @@ class Completer:
             known = [f"{word} " for word in self._words] + methods
         elif before == [before[0]] and before[0] in _BEFORE_METHODS:
             known = methods
+        elif before[0] in _OPTIONS:
+            known = [option for option in _OPTIONS[before[0]] if option.rstrip() not in before]
         elif before[0] == "help" and len(before) == 1:
             known = [f"{word} " for word in self._words]
         else:

@@ -23,6 +23,8 @@ notify METHOD ...                  call it one-way
 list [PREFIX]                      the methods
 describe METHOD                    one of them in full
 status                             the daemon
+peers | kick ID | drain            who is connected; close connections
+reload                             read settings and policy again
 why CALL_ID                        what became of a call
 policy show | policy test ...      who may call what
 help [COMMAND]                     this, or the options of a command

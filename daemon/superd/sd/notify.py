@@ -3,6 +3,7 @@
 import os
 import select
 import socket
+import time
 from array import array
 from collections.abc import MutableMapping
 from typing import Final, Self
@@ -44,8 +45,13 @@ class Notifier:
         return self._address is not None
 
     def ready(self, status: str) -> bool:
-        """Startup is finished."""
+        """Startup is finished, or a reload."""
         self._status = status
+        for late in (
+            "RELOADING",
+            "MONOTONIC_USEC",
+        ):  # systemd would wait for the end of a reload that is over
+            self._unsent.pop(late, None)
         return self._send({"READY": "1", "STATUS": status})
 
     def status(self, text: str) -> bool:
@@ -54,6 +60,14 @@ class Notifier:
             return True
         self._status = text
         return self._send({"STATUS": text})
+
+    def reloading(self, status: str) -> bool:
+        """A reload begins; `ready` ends it. The time is what Type=notify-reload asks for (sd_notify(3))."""
+        self._status = status
+        if "READY" in self._unsent:  # the two in one message would say that it goes on
+            return self._send({"STATUS": status})
+        usec = time.monotonic_ns() // 1000
+        return self._send({"RELOADING": "1", "MONOTONIC_USEC": str(usec), "STATUS": status})
 
     def stopping(self, status: str = "stopping") -> bool:
         """The shutdown begins."""

@@ -1,4 +1,4 @@
-"""`superd.status`: how the daemon is; `superd.stop`: that it may end."""
+"""`superd.status`: how the daemon is; `superd.stop`: that it may end; and what administers it."""
 
 from collections.abc import Awaitable, Callable
 
@@ -9,9 +9,15 @@ from superd_client.errors import ApplicationError
 
 
 def status_service(
-    version: str, look: Callable[[Caller], Awaitable[Status]], end: Callable[[], None], unit: str | None
+    version: str,
+    look: Callable[[Caller], Awaitable[Status]],
+    end: Callable[[], None],
+    unit: str | None,
+    administer: Callable[[Service], None],
 ) -> Service:
     """The service `superd`; `look` looks at the daemon for a caller, `end` ends it in order, `unit` is systemd's name of it.
+
+    `administer` adds the methods by which it is administered.
 
     What systemd has started, systemd stops: it would start it again, or think that it has failed.
     """
@@ -30,4 +36,5 @@ def status_service(
         context.log.info("asked to stop")
         end()
 
+    administer(service)
     return service
