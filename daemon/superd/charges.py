@@ -17,7 +17,6 @@ _MESSAGES: Final = {
     "calls": "too many calls of this user are in flight",
     "connections": "too many connections",
     "descriptors": "too many descriptors are held",
-    "entries": "too many idempotency keys are remembered",
     "rate": "too many calls of this user in too short a time",
     "streams": "too many open streams",
 }

@@ -176,6 +176,9 @@ class Dispatcher:
 
     def _keep_late(self, work: Work, keyed: Keyed, step: Future[Any]) -> None:
         """The same for what a thread came to after its call was answered."""
+        if step.cancelled():
+            keyed.cancel()  # superd stops
+            return
         try:
             keyed.end(work.endpoint.method.write_result(step.result())[0])
         except CallEnded:

@@ -44,9 +44,6 @@ BYTES_SHARED_DEFAULT: Final = 2 * BYTES_PER_USER_DEFAULT
 #: Descriptors that came with the calls that run, of all users: one user alone gets a half, FDS_PER_USER_MAX.
 DESCRIPTORS_SHARED_DEFAULT: Final = 2 * FDS_PER_USER_MAX
 
-#: Idempotency keys that are remembered, of all users.
-ENTRIES_SHARED_DEFAULT: Final = 16_384
-
 #: A reserve is this part of the pool, and beside it: 1,024 calls, 256 connections. Operators are few.
 _RESERVE: Final = 16
 
@@ -255,7 +252,6 @@ class Totals(NamedTuple):
     streams: int = STREAMS_SHARED_DEFAULT
     buffered: int = BYTES_SHARED_DEFAULT
     descriptors: int = DESCRIPTORS_SHARED_DEFAULT
-    entries: int = ENTRIES_SHARED_DEFAULT
     call_rate: int = 0
 
 
@@ -291,7 +287,6 @@ class Quotas:
         self.descriptors: Final = shared(
             "descriptors", totals.descriptors, most=totals.descriptors // 2, retry=soon
         )
-        self.entries: Final = shared("entries", totals.entries)
         rate = totals.call_rate
         self.rate: Final = Rate("rate", rate, burst=rate, privileged=privileged) if rate else None
 
@@ -303,5 +298,4 @@ class Quotas:
             self.streams,
             self.buffered,
             self.descriptors,
-            self.entries,
         )

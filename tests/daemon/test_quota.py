@@ -268,7 +268,6 @@ def test_the_defaults_are_those_of_the_manual() -> None:
         "streams": (8192, 512),
         "bytes": (2**28, 2**24),
         "descriptors": (2048, 128),
-        "entries": (16_384, 1024),
     }
     assert all(quota.privileged == {ROOT} for quota in quotas.all())
     assert quotas.rate is None
