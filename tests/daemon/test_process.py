@@ -441,7 +441,7 @@ def test_the_status(path: Path, program: list[str]) -> None:
         services = {each.name: (each.version, each.methods) for each in seen.services}
         assert services == {
             "echo": ("0.1.0", 1),
-            "superd": ("0.1.0", 2),
+            "superd": ("0.1.0", 6),
             "rpc": ("0.1.0", 2),
             "probe": ("2.1", 12),
         }
@@ -467,7 +467,7 @@ def test_built_in_services_may_be_left_out(path: Path) -> None:
     ):
         assert client.ask(request("rpc.discover"))["error"]["code"] == -32601
         assert client.ask(request("rpc.hello"))["result"]["protocol"] == {"min": 1, "max": 1}
-        assert {each.name: each.methods for each in ask(client, status).services} == {"superd": 2, "rpc": 1}
+        assert {each.name: each.methods for each in ask(client, status).services} == {"superd": 6, "rpc": 1}
         assert daemon.stop() == 0
 
 
