@@ -201,7 +201,7 @@ class ThreadExchange:
                 return True
             if call.link is not link:
                 return False
-            call.tells_sent = True
+            call.begin_write()
         poller = None
         while True:
             with self.mutex:
@@ -209,7 +209,7 @@ class ThreadExchange:
                     link.serve(call)
                 if call.sent or link.lost or isinstance(call.end, SuperdError):
                     link.release(call)
-                    call.stirred = call.end is not None
+                    call.end_write()
                     return self._conclude_write(link, call)
                 poller = link.lead(call)
             seconds = call.time_left("not written")

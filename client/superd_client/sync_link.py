@@ -47,6 +47,15 @@ class ThreadCall(Call):
         super().renew()
         self.link, self.stirred = None, False
 
+    def begin_write(self) -> None:
+        """Hear of it when its frame is written, as its thread waits for that."""
+        self.tells_sent = True
+
+    def end_write(self) -> None:
+        """Hear of what comes then."""
+        self.tells_sent = self.oneway or self.flow is not None
+        self.stirred = self.end is not None
+
     def set_alarm(self) -> None:
         """Make the next `sleep` last until `wake`. Under the mutex."""
         if self._alarm is None:
