@@ -51,10 +51,14 @@ class Poller:
             return
         try:
             bell = self._open_bell()
-        except OSError:  # no descriptors left: the end of the connection wakes whoever waits, and loses no reply
+        except (
+            OSError
+        ):  # no descriptors left: the end of the connection wakes whoever waits, and loses no reply
             self._channel.shutdown()
         else:
-            self.rung = True  # first: an interrupt (KeyboardInterrupt) must not leave a bell that nobody stops
+            self.rung = (
+                True  # first: an interrupt (KeyboardInterrupt) must not leave a bell that nobody stops
+            )
             os.eventfd_write(bell, 1)
 
     def calm(self) -> None:

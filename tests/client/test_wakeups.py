@@ -151,7 +151,11 @@ def test_a_failed_write_that_finds_the_leaders_reply_wakes_it() -> None:
 
     drains, over = threading.Event(), threading.Event()
     hold = Hold()
-    with serving(draining, Peer.echo) as server, Client(server.address) as client, ThreadPoolExecutor(2) as pool:
+    with (
+        serving(draining, Peer.echo) as server,
+        Client(server.address) as client,
+        ThreadPoolExecutor(2) as pool,
+    ):
         leader = pool.submit(hold.run, client.call, echo, A, timeout=PATIENCE)
         hold.arrive()
         other = pool.submit(client.call, echo, A)  # keeps the connection from being closed at once
@@ -176,7 +180,11 @@ def test_an_upload_that_a_draining_server_cannot_finish_hears_of_it_while_it_lea
 
     held, drains, over = threading.Event(), threading.Event(), threading.Event()
     hold = Hold()
-    with serving(draining, Peer.echo) as server, Client(server.address) as client, ThreadPoolExecutor(1) as pool:
+    with (
+        serving(draining, Peer.echo) as server,
+        Client(server.address) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
         with client.open_upload(load, A, timeout=PATIENCE) as sink:
             sink.send(1)
             sender = pool.submit(hold.run, sink.send, 2)  # for which there is no credit
@@ -392,7 +400,11 @@ def test_where_no_descriptor_is_left_for_a_bell_the_connection_ends_and_the_repl
     answered = threading.Event()
     hold = Hold()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with serving(script, Peer.echo) as server, Client(server.address) as client, ThreadPoolExecutor(1) as pool:
+    with (
+        serving(script, Peer.echo) as server,
+        Client(server.address) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
         with client.open_upload(load, A) as sink:
             sink.send(0)
             leader = pool.submit(hold.run, client.call, echo, A, timeout=PATIENCE)
