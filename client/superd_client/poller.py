@@ -4,6 +4,7 @@ poll(2) looks at what it was given when it began. epoll(7) takes changes while a
 prepared for the rare case that two threads meet, and the bell is made when it is rung for the first time.
 """
 
+import contextlib
 import os
 import select
 from typing import Final
@@ -64,10 +65,8 @@ class Poller:
     def calm(self) -> None:
         """Note that who waited looks: the next wait does not end by what was rung before."""
         if self.rung and self._bell is not None:
-            try:
+            with contextlib.suppress(BlockingIOError):  # an interrupt came before it was rung
                 os.eventfd_read(self._bell)
-            except BlockingIOError:
-                pass  # an interrupt came before it was rung
             self.rung = False
 
     def close(self) -> None:

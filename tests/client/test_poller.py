@@ -1,4 +1,3 @@
-import os
 import socket
 import threading
 import time
@@ -8,6 +7,7 @@ import pytest
 
 from superd_client.poller import Poller
 from superd_client.sockets import Channel
+from tests.client.leftovers import leftovers
 from tests.client.server import PATIENCE
 
 
@@ -80,13 +80,13 @@ def test_a_wait_that_goes_on_hears_of_it(peer_and_poller: tuple[socket.socket, P
 
 def test_a_closed_one_is_not_rung(peer_and_poller: tuple[socket.socket, Poller]) -> None:
     _, poller = peer_and_poller
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(leftovers())
     poller.ring()
     poller.close()
     poller.close()
     poller.ring()
     poller.calm()
-    assert len(os.listdir("/proc/self/fd")) == before - 1
+    assert len(leftovers()) == before - 1
 
 
 def test_a_channel_that_cannot_be_polled_leaves_nothing() -> None:
@@ -94,7 +94,7 @@ def test_a_channel_that_cannot_be_polled_leaves_nothing() -> None:
     channel = Channel(ours)
     channel.close()
     theirs.close()
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(leftovers())
     with pytest.raises((OSError, ValueError)):
         Poller(channel)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(leftovers()) == before

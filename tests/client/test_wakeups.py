@@ -103,18 +103,22 @@ def test_a_reply_that_an_upload_reads_wakes_the_leader() -> None:
 
     answered, over = threading.Event(), threading.Event()
     hold = Hold()
-    with serving(script) as server, Client(server.address) as client, ThreadPoolExecutor(1) as pool:
-        with client.open_upload(load, A) as sink:
-            sink.send(0)
-            leader = pool.submit(hold.run, client.call, echo, A, timeout=PATIENCE)
-            hold.arrive()
-            assert answered.wait(PATIENCE)
-            for item in range(1, LOOK_EVERY):
-                assert sink.send(item)
-            assert not leader.done()
-            hold.let_go()
-            assert leader.result(SOON) == A
-            over.set()
+    with (
+        serving(script) as server,
+        Client(server.address) as client,
+        ThreadPoolExecutor(1) as pool,
+        client.open_upload(load, A) as sink,
+    ):
+        sink.send(0)
+        leader = pool.submit(hold.run, client.call, echo, A, timeout=PATIENCE)
+        hold.arrive()
+        assert answered.wait(PATIENCE)
+        for item in range(1, LOOK_EVERY):
+            assert sink.send(item)
+        assert not leader.done()
+        hold.let_go()
+        assert leader.result(SOON) == A
+        over.set()
 
 
 def test_a_writer_without_room_leaves_replies_to_the_leader() -> None:
@@ -240,7 +244,7 @@ def test_an_item_that_another_thread_wrote_wakes_its_sender() -> None:
 
 def fill(client: Client) -> None:
     """Send messages until the kernel takes no more, and no frame is written in part."""
-    with pytest.raises(CallTimeout):
+    with contextlib.suppress(CallTimeout):
         while True:
             client.notify("any.thing", timeout=0.02)
 
@@ -294,14 +298,18 @@ def test_credit_that_finds_no_room_is_written_by_the_leader() -> None:
         read_to_the_end(peer)
 
     is_read, is_full = threading.Event(), threading.Event()
-    with serving(script) as server, Client(server.address) as client, ThreadPoolExecutor(1) as pool:
-        with client.stream(watch, A, credit=1) as items:
-            leader = pool.submit(client.call, echo, A, timeout=PATIENCE)
-            assert is_read.wait(PATIENCE)
-            fill(client)
-            assert next(items) == 0
-            is_full.set()
-            assert leader.result(SOON) == A
+    with (
+        serving(script) as server,
+        Client(server.address) as client,
+        ThreadPoolExecutor(1) as pool,
+        client.stream(watch, A, credit=1) as items,
+    ):
+        leader = pool.submit(client.call, echo, A, timeout=PATIENCE)
+        assert is_read.wait(PATIENCE)
+        fill(client)
+        assert next(items) == 0
+        is_full.set()
+        assert leader.result(SOON) == A
 
 
 # --- ends, and who comes next -----------------------------------------------------------------------------------
