@@ -85,6 +85,7 @@ class Call(ABC):
         "request_id",
         "sent",
         "size",
+        "tells_sent",
         "timeout",
     )
 
@@ -130,6 +131,8 @@ class Call(ABC):
         self.size = 0
         #: Whether the whole of its frame has gone to the kernel.
         self.sent = False
+        #: Whether whoever waits for it hears of that.
+        self.tells_sent = oneway or flow is not None
         #: What a validator of the result or an item raised, if it was no ValidationError.
         self.fault: Exception | None = None
         #: When this side gives up, in seconds of CLOCK_MONOTONIC.
@@ -189,7 +192,7 @@ class Call(ABC):
         self.sent = True
         if self.oneway:
             self.end = Result(0, None)
-        if self.oneway or self.flow is not None:
+        if self.tells_sent:
             self.stir()
 
     def take_item(self, item: Any) -> None:

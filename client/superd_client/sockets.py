@@ -1,14 +1,13 @@
 """The client's socket, and nothing of the protocol but what a packet is.
 
-The socket is non-blocking in both clients. Where the blocking client waits, it waits in poll(2), never in recv(2) or
-send(2) with SO_RCVTIMEO: Python restarts those with their full time after each signal, so that a periodic signal
-would make a call wait for ever; and a KeyboardInterrupt that arrives there may take bytes with it that were already
-read. poll loses nothing. It costs 1.2 us a call.
+The socket is non-blocking in both clients, and nothing here waits. Where the blocking client waits, it waits in
+epoll_wait(2), never in recv(2) or send(2) with SO_RCVTIMEO: Python restarts those with their full time after each
+signal, so that a periodic signal would make a call wait for ever; and a KeyboardInterrupt that arrives there may take
+bytes with it that were already read. epoll_wait loses nothing. It costs 1 us a call.
 """
 
 import contextlib
 import errno
-import select
 import socket
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Final, Protocol
@@ -38,7 +37,7 @@ GATHER_MAX: Final = 64
 BACKOFF_FIRST: Final = 0.001
 BACKOFF_MAX: Final = 0.05
 
-#: Longest single wait in seconds. poll(2) takes milliseconds in an int; callers look at their deadline and wait on.
+#: Longest single wait in seconds. epoll_wait(2) takes milliseconds in an int; callers look at their deadline and wait on.
 WAIT_MAX: Final = 86_400.0
 
 _HINTS: Final = {
@@ -68,9 +67,9 @@ class Receiver(Protocol):
 
 
 class Channel:
-    """A connected stream socket, and the sole owner of its descriptor. No method waits but `wait_*`."""
+    """A connected stream socket, and the sole owner of its descriptor. No method waits."""
 
-    __slots__ = ("_readable", "_socket", "frame_max")
+    __slots__ = ("_socket", "frame_max")
 
     #: Whether one read and one write are one frame.
     packets: ClassVar[bool] = False
@@ -83,8 +82,6 @@ class Channel:
         self._socket: Final = connected
         #: The largest body in bytes that the kernel takes as a frame.
         self.frame_max = FRAME_SIZE_MAX
-        self._readable: Final = select.poll()
-        self._readable.register(connected, select.POLLIN)
 
     def fileno(self) -> int:
         """The descriptor, for a loop to watch; -1 once closed."""
@@ -119,16 +116,6 @@ class Channel:
     def explain_too_large(self, error: FrameTooLarge) -> str:
         """What the user can do about a frame that was not admitted."""
         return f"{error}: {PACKET_HINT}" if error.limit == self.frame_max else str(error)
-
-    def wait_readable(self, seconds: float) -> None:
-        """Return when there is something to read or the peer is gone, or after `seconds`. One thread at a time."""
-        self._readable.poll(min(seconds, WAIT_MAX) * 1000)
-
-    def wait_ready(self, seconds: float) -> None:
-        """Return when the kernel takes bytes, or when `wait_readable` would. Any number of threads."""
-        ready = select.poll()  # one poll object serves one thread at a time, and this is rare
-        ready.register(self._socket, select.POLLIN | select.POLLOUT)
-        ready.poll(min(seconds, WAIT_MAX) * 1000)
 
     def shutdown(self) -> None:
         """End the connection for both sides and for every process that shares it; wakes whoever waits here."""

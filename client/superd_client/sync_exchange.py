@@ -1,9 +1,10 @@
 """How threads exchange messages with a server: over one connection, with no thread of their own.
 
 All state is guarded by one mutex, which is never held over anything that waits. Threads wait outside it, in one of
-three places: poll(2) for bytes to read, the same for bytes to read or room to write, or their own alarm. Of the
-threads that wait for something to come one, the leader, polls and reads for all; when its own has come it wakes one
-other to lead. Threads that want to begin a call take turns in the same way, and whose turn it is also connects.
+two places: the poll of the connection, or their own alarm. Of the threads that wait for a connection one, the leader,
+polls, and reads and writes for all; when its own has come it wakes one other to lead. Other threads write too, before
+they wait, and a few read: what they find for the leader they tell it by a bell in its poll. Threads that want to begin
+a call take turns in the same way, and whose turn it is also connects.
 
 KeyboardInterrupt may arrive at any line. So who leads and whose turn it is are data that the interrupted call can
 look at, rather than locks that it might hold; `forget` gives up all that a call holds, and may be repeated.
@@ -121,7 +122,7 @@ class ThreadExchange:
             if not link.withdraw(call, cancel=cancel):
                 link.lose("a call ended before its whole frame was written")
             if cancel:
-                link.flush()
+                link.push()
             link.release(call)
         self.writing.leave(call)
 
@@ -181,33 +182,41 @@ class ThreadExchange:
         if self.link is not None and self.link.check():
             return self.link
         try:
-            channel = connect(self._address)
+            link = _connect(self._address, self._frame_limit)
         except OSError as error:
             raise call.refused_by_kernel(self._address, error) from error
-        if channel is None:
+        if link is None:
             return None
-        self.link = ThreadLink(channel, self._frame_limit)
+        self.link = link
         self.links = (*(link for link in self.links if not link.lost), self.link)
         return self.link
 
     def _write(self, link: ThreadLink, call: ThreadCall, params: bytes) -> bool:
         """Write to the end, and leave the turn; returns False, and keeps the turn, if the server had hung up.
 
-        It reads too while it waits for room: a server whose replies nobody takes may read no more.
+        While it waits for room somebody leads, and so reads: a server whose replies nobody takes may read no more.
         """
         with self.mutex:
             if call.link is not link and self._begin(link, call, params):
                 return True
             if call.link is not link:
                 return False
+            call.begin_write()
+        poller = None
         while True:
             with self.mutex:
-                link.receive()
-                if link.flush() or call.sent:
+                if poller is not None:
+                    link.serve(call)
+                if call.sent or link.lost or isinstance(call.end, SuperdError):
                     link.release(call)
+                    call.end_write()
                     return self._conclude_write(link, call)
-                link.await_room(call)
-            link.channel.wait_ready(call.time_left("not written"))
+                poller = link.lead(call)
+            seconds = call.time_left("not written")
+            if poller is not None:
+                poller.wait(seconds)
+            else:
+                call.sleep(seconds)
 
     def _conclude_write(self, link: ThreadLink, call: ThreadCall) -> bool:
         if not call.sent:
@@ -221,33 +230,24 @@ class ThreadExchange:
         return True
 
     def wait(self, call: ThreadCall) -> None:
-        """Wait until something has happened to `call`; read for all while no other thread does.
-
-        It also writes what another thread left, as one does that cancels and goes.
-        """
+        """Wait until something has happened to `call`; read and write for all while no other thread does."""
         link = call.link
         if link is None:
             return
-        leads = writes = False
+        poller = None
         while True:
             with self.mutex:
-                if leads or writes:
-                    link.receive()
-                    if writes:
-                        link.flush()
+                if poller is not None:
+                    link.serve(call)
                 if call.stirred:
                     link.release(call)
                     return
                 if self._forgotten:
                     self._forget_forgotten()
-                leads = link.lead(call)
-                if writes := link.has_unwritten:
-                    link.await_room(call)
+                poller = link.lead(call)
             seconds = call.time_left()
-            if writes:
-                link.channel.wait_ready(seconds)
-            elif leads:
-                link.channel.wait_readable(seconds)
+            if poller is not None:
+                poller.wait(seconds)
             else:
                 call.sleep(seconds)
 
@@ -259,7 +259,7 @@ class ThreadExchange:
             link = call.link
             item = NOTHING if link is None else link.take_item(call)
             if link is not None and link.has_unwritten:
-                link.flush()
+                link.push()
             if item is NOTHING:
                 call.stirred = call.end is not None
             return item, call.end
@@ -292,6 +292,18 @@ class ThreadExchange:
                 call.link.flush()
             call.stirred = call.end is not None
             return call.end
+
+
+def _connect(address: Address, frame_limit: int) -> ThreadLink | None:
+    """A link with a connection of its own; None if the server's backlog is full. Raises OSError."""
+    channel = connect(address)
+    if channel is None:
+        return None
+    try:
+        return ThreadLink(channel, frame_limit)
+    except BaseException:
+        channel.close()
+        raise
 
 
 _exchanges: Final[WeakSet[ThreadExchange]] = WeakSet()

@@ -9,13 +9,14 @@ from superd_client.calls import Call
 from superd_client.contract import Method, UntypedMethod
 from superd_client.flow_link import FlowLink
 from superd_client.flows import Inbox, Outbox
+from superd_client.poller import Poller
 from superd_client.sockets import Channel
 
 
 class ThreadCall(Call):
     """A call, and the thread that waits for it."""
 
-    __slots__ = ("_alarm", "link", "stirred")
+    __slots__ = ("_alarm", "link", "poller", "stirred")
 
     def __init__(
         self,
@@ -31,18 +32,29 @@ class ThreadCall(Call):
         self.link: ThreadLink | None = None
         #: Whether something has happened since its thread last looked.
         self.stirred = False
+        #: What its thread polls, while it does: then another thread that has something for it must ring.
+        self.poller: Poller | None = None
         self._alarm: threading.Lock | None = None
 
     @override
     def stir(self) -> None:
         self.stirred = True
-        if self._alarm is not None:
+        if self.poller is not None or self._alarm is not None:
             self.wake()
 
     @override
     def renew(self) -> None:
         super().renew()
         self.link, self.stirred = None, False
+
+    def begin_write(self) -> None:
+        """Hear of it when its frame is written, as its thread waits for that."""
+        self.tells_sent = True
+
+    def end_write(self) -> None:
+        """Hear of what comes then."""
+        self.tells_sent = self.oneway or self.flow is not None
+        self.stirred = self.end is not None
 
     def set_alarm(self) -> None:
         """Make the next `sleep` last until `wake`. Under the mutex."""
@@ -51,7 +63,9 @@ class ThreadCall(Call):
         self._alarm.acquire(blocking=False)
 
     def wake(self) -> None:
-        """End the sleep, also one that has not begun. Under the mutex."""
+        """End the sleep or the poll of its thread, also one that has not begun. Under the mutex."""
+        if self.poller is not None:
+            self.poller.ring()
         if self._alarm is not None and self._alarm.locked():
             self._alarm.release()
 
@@ -97,42 +111,73 @@ class Turn:
 
 
 class ThreadLink(FlowLink[ThreadCall]):
-    """A link that many threads use."""
+    """A link that many threads use. Of those that wait one, the leader, polls, and reads and writes for all."""
 
     def __init__(self, channel: Channel, frame_limit: int) -> None:
+        """Take over `channel`; raises OSError where there are no descriptors left, and owns nothing then."""
         super().__init__(channel, frame_limit)
+        self._poller: Final = Poller(channel)
         self._reading: Final = Turn()
-        self._awaiting_room: Final[set[ThreadCall]] = set()
 
-    def lead(self, call: ThreadCall) -> bool:
-        """Whether `call` is to poll and read for all; else its alarm is set."""
-        return self._reading.take(call)
+    def lead(self, call: ThreadCall) -> Poller | None:
+        """What `call` is to poll, as the leader; None where another leads, and its alarm is set.
 
-    def await_room(self, call: ThreadCall) -> None:
-        """Note that `call` is going to poll for room to write."""
-        self._awaiting_room.add(call)
+        Whoever leads learns what there is to write, also if it polls already.
+        """
+        if self._outgoing or self._poller.watches_room:
+            self._watch_room()
+        if not self._reading.take(call):
+            return None
+        call.poller = self._poller
+        return self._poller
+
+    def serve(self, call: ThreadCall) -> None:
+        """Read and write for all, after the leader `call` has polled."""
+        call.poller = None
+        if self._poller.rung:
+            self._poller.calm()
+        self.receive()
+        if self._outgoing:
+            self.flush()
+
+    def push(self) -> None:
+        """Write what the kernel takes; the leader, if there is one, writes the rest."""
+        self.flush()
+        self._watch_room()
 
     def release(self, call: ThreadCall) -> None:
         """Note that `call` does not poll any more, and need not lead. May be repeated."""
+        if call.poller is not None:  # it was interrupted, or its time is over
+            self._poller.calm()
+            call.poller = None
         self._reading.leave(call)
-        self._awaiting_room.discard(call)
         if self.lost:
             self._close_unless_polled()
 
     @override
     def end_channel(self) -> None:
-        """Shut the channel down, which wakes the threads that poll it; the last of them closes it.
+        """Shut the channel down, which wakes the thread that polls it; whoever leads last closes it.
 
         Closed under a poll, the descriptor could become another file's, and the poll would wait for that.
         """
         self.channel.shutdown()
         self._close_unless_polled()
 
+    def _watch_room(self) -> None:
+        if self._is_alive():
+            self._midway = True
+            self._poller.watch_room(bool(self._outgoing))
+            self._midway = False
+
     def _close_unless_polled(self) -> None:
-        if self._reading.holder is None and not self._awaiting_room:
-            self.channel.close()
+        if self._reading.holder is None:
+            self._close()
+
+    def _close(self) -> None:
+        self._poller.close()
+        self.channel.close()
 
     def disown(self) -> None:
         """Leave the connection to the process that this one was forked from."""
-        self.channel.close()
+        self._close()
         self.lose("the connection belongs to the parent process")
