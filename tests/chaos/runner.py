@@ -1,0 +1,52 @@
+"""Boots a guest, runs the rows in it, one after the other, and leaves nothing behind."""
+
+import os
+import subprocess
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from tests.chaos.rows.kills import kills, watchdog_kills
+from tests.chaos.rows.restarts import restarts
+from tests.chaos.scale import Scale
+from tests.chaos.stage import Stage, say
+from tests.chaos.table import Finding
+from tests.system.guest import Guest
+
+Row = Callable[[Stage], Iterator[Finding]]
+
+ROWS: Final[Mapping[str, Row]] = {
+    "restarts": restarts,
+    "kills": kills,
+    "watchdog": watchdog_kills,
+}
+
+#: What a guest may write: the reports of an hour of load, and the ledger.
+GUEST_SIZE: Final = "4g"
+
+
+def run(names: Sequence[str], scale: Scale, seed: str, staged: Path, folder: Path) -> list[Finding]:
+    """Run rows against an installation that was staged; `folder` is for what they take out of the guest."""
+    findings: list[Finding] = []
+    with Guest(f"chaos-{os.getpid()}", "--size", GUEST_SIZE) as guest:
+        stage = Stage(guest, scale, seed, folder)
+        stage.install(staged)
+        for name in names:
+            begun = time.monotonic()
+            say(f"{name} ...")
+            findings += _run_one(name, stage)
+            say(f"{name}: {time.monotonic() - begun:.0f} s")
+    return findings
+
+
+def _run_one(name: str, stage: Stage) -> Iterator[Finding]:
+    """A row that breaks down is a loss: nobody knows what it would have found."""
+    try:
+        yield from ROWS[name](stage)
+    except (AssertionError, subprocess.SubprocessError, OSError) as error:
+        traceback.print_exception(error)
+        yield Finding(name, "did not come to its end", losses=(f"{type(error).__name__}: {error}",))
+    finally:
+        stage.stop()
