@@ -13,14 +13,18 @@ class Scale(NamedTuple):
     replacements: int
     #: Seconds that each hostile peer has, and as many without it for comparison.
     hostile_seconds: float
+    #: Whether a p99 that is too long is a loss: it says little where an attack lasts less than a second.
+    judges_latency: bool
     #: Seconds of load over which memory is watched.
     memory_seconds: float
     #: Seconds that the daemon, or journald, is stopped.
     stopped_seconds: float
+    #: How often the daemon is.
+    stops: int
 
 
 SCALES: Final[Mapping[str, Scale]] = {
-    "ci": Scale(5, 3, 1, 1, 0.5, 5, 0.5),
-    "short": Scale(200, 100, 20, 10, 5, 180, 2),
-    "full": Scale(1000, 100, 20, 50, 15, 3600, 5),
+    "ci": Scale(5, 3, 1, 1, 0.5, False, 5, 0.5, 1),
+    "short": Scale(200, 100, 20, 10, 5, True, 180, 2, 10),
+    "full": Scale(1000, 100, 20, 50, 15, True, 3600, 5, 20),
 }
