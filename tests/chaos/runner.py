@@ -10,8 +10,10 @@ from typing import Final
 
 from tests.chaos.rows import faults
 from tests.chaos.rows.hostile import hostile
+from tests.chaos.rows.intruder import intruder
 from tests.chaos.rows.kills import kills, watchdog_kills
 from tests.chaos.rows.memory import memory
+from tests.chaos.rows.replacement import replacement, unreadable_state
 from tests.chaos.rows.restarts import restarts
 from tests.chaos.scale import Scale
 from tests.chaos.stage import ROOT, Stage, say
@@ -24,6 +26,8 @@ ROWS: Final[Mapping[str, Row]] = {
     "restarts": restarts,
     "kills": kills,
     "watchdog": watchdog_kills,
+    "replacement": replacement,
+    "state": unreadable_state,
     "hostile": hostile,
     "journal": faults.journal,
     "disk": faults.disk,
@@ -31,6 +35,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "clock": faults.clock,
     "stops": faults.stops,
     "memory": memory,
+    "intruder": intruder,
 }
 
 #: Where journals of rows that lost something are kept.

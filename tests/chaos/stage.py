@@ -1,11 +1,13 @@
 """The guest with an installed superd in it, the service under load, and the accounts of those who call."""
 
+import contextlib
 import random
 import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -14,7 +16,9 @@ from tests.chaos.inside.service import FILE
 from tests.chaos.judgement import Judgement, judge, read_reports
 from tests.chaos.load import Load
 from tests.chaos.scale import Scale
-from tests.system.guest import PATIENCE, Guest, GuestError
+from tests.conformance.peer import Peer, parse
+from tests.system.guest import Guest, GuestError
+from tests.system.programs import SOCKET
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SERVICES: Final = "/usr/lib/superd-services"
@@ -128,6 +132,32 @@ class Stage:
 
         self.guest.wait_until("superd runs again", holds, RESTART_PATIENCE)
 
+    def descriptors(self) -> Counter[str]:
+        """What the daemon's descriptors lead to."""
+        found: Counter[str] = Counter()
+        for each in self.guest.path(f"/proc/{self.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                found[str(each.readlink()).partition(":")[0]] += 1
+        return found
+
+    def leaked(self, before: Counter[str], spare: int = 0) -> str:
+        """Which descriptors the daemon has on top of `before`, after some patience; empty where it has none, or `spare`."""
+
+        def holds() -> bool:
+            pause(0.05)
+            return self.descriptors().total() <= before.total() + spare
+
+        try:
+            self.guest.wait_until("descriptors are closed", holds)
+        except GuestError:
+            return f"descriptors stay open, on top of the {before.total()} before: {dict(self.descriptors() - before)}"
+        return ""
+
+    def settle(self) -> None:
+        """Wait until superd has done what there was to do: connections are accepted in their order."""
+        with Peer(parse(f"unix:{self.guest.path(SOCKET)}"), RESTART_PATIENCE) as peer:
+            peer.call("echo.echo", {"text": "settled"})
+
     def signal(self, number: str, pid: int) -> None:
         """Send a signal to a process of the guest."""
         self.guest.exec("kill", f"-{number}", str(pid))
@@ -142,15 +172,3 @@ def say(text: str) -> None:
     """Tell who watches; the table is for the end."""
     sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
     sys.stderr.flush()
-
-
-def complaint(action: Callable[[], object]) -> str:
-    """What went wrong in an action; empty where nothing did."""
-    try:
-        action()
-    except GuestError as error:
-        return str(error)
-    return ""
-
-
-__all__ = ["PATIENCE", "Stage", "complaint", "pause", "say"]

@@ -108,13 +108,13 @@ def descriptors(stage: Stage) -> Iterator[Finding]:
     stage.start()
     with stage.load() as load:
         pid = stage.pid
-        before = len(list(guest.path(f"/proc/{pid}/fd").iterdir()))
+        before = stage.descriptors().total()
         (usual,) = guest.exec(*_prlimit(pid), "--nofile", "--output=SOFT", "--noheadings").stdout.split()
         with _limited(guest, pid, before + DESCRIPTORS_LEFT, usual):
             flood = program(HOSTILE, "tests.chaos.inside.hostile", "connect_flood", stage.seed)
             with guest.popen(*flood) as attacker:
                 try:
-                    most = _most_descriptors(stage, pid)
+                    most = _most_descriptors(stage)
                     attacker.communicate(timeout=PATIENCE)
                 finally:
                     attacker.kill()
@@ -129,12 +129,12 @@ def descriptors(stage: Stage) -> Iterator[Finding]:
     )
 
 
-def _most_descriptors(stage: Stage, pid: int) -> int:
+def _most_descriptors(stage: Stage) -> int:
     """How many superd has at most, while some time passes."""
     found = []
     for _ in range(LOOKS):
         pause(2 * stage.scale.stopped_seconds / LOOKS)
-        found.append(len(list(stage.guest.path(f"/proc/{pid}/fd").iterdir())))
+        found.append(stage.descriptors().total())
     return max(found)
 
 

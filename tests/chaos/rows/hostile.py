@@ -72,7 +72,8 @@ def hostile(stage: Stage) -> Iterator[Finding]:
 
 def _attack(stage: Stage, name: str) -> Attacked:
     seconds = stage.scale.hostile_seconds
-    descriptors = _descriptors(stage)
+    stage.settle()
+    before = stage.descriptors()
     with _span() as calm:
         pause(seconds)
     command = program(HOSTILE, "tests.chaos.inside.hostile", name, stage.seed)
@@ -88,7 +89,7 @@ def _attack(stage: Stage, name: str) -> Attacked:
             attacker.kill()
     if attacker.returncode != 0:
         raise GuestError(f"{name} broke: {complaint}")
-    left = _what_is_left(stage, descriptors)
+    left = stage.leaked(before, SPARE_DESCRIPTORS)
     return Attacked(name, calm[0], storm[0], json.loads(said)["steps"], left)
 
 
@@ -99,18 +100,3 @@ def _span() -> Iterator[list[Span]]:
     begun = time.monotonic_ns() // 1000
     yield span
     span.append(Span(begun, time.monotonic_ns() // 1000))
-
-
-def _descriptors(stage: Stage) -> int:
-    return len(list(stage.guest.path(f"/proc/{stage.pid}/fd").iterdir()))
-
-
-def _what_is_left(stage: Stage, before: int) -> str:
-    """The descriptors that superd still holds of an attack that is over; empty where there are none."""
-    try:
-        stage.guest.wait_until(
-            "descriptors are back", lambda: _descriptors(stage) <= before + SPARE_DESCRIPTORS, PATIENCE
-        )
-    except GuestError:
-        return f"superd had {before} descriptors before, and has {_descriptors(stage)} {PATIENCE:.0f} s after"
-    return ""
