@@ -24,7 +24,7 @@ class Scale(NamedTuple):
 
 
 SCALES: Final[Mapping[str, Scale]] = {
-    "ci": Scale(5, 3, 1, 1, 0.5, False, 5, 0.5, 1),
+    "ci": Scale(5, 3, 1, 1, 0.2, False, 2, 0.3, 1),
     "short": Scale(200, 100, 20, 10, 5, True, 180, 2, 10),
     "full": Scale(1000, 100, 20, 50, 15, True, 3600, 5, 20),
 }

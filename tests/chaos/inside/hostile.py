@@ -179,6 +179,18 @@ def connect_flood(chance: random.Random) -> Attack:
         yield
 
 
+def connect_hold(_chance: random.Random) -> Attack:
+    """Connect often, and hold all that there is."""
+    mine: list[socket.socket] = []
+    while True:
+        peer = dial() if len(mine) < HELD_CONNECTIONS else None
+        if peer is not None:
+            mine.append(peer)
+        else:
+            select.select([], [], [], _TURN)
+        yield
+
+
 def frame_flood(_chance: random.Random) -> Attack:
     """Small frames, good and bad, as many as can be written."""
     mine = peers()
@@ -275,6 +287,7 @@ ATTACKS: Final[Mapping[str, Callable[[random.Random], Attack]]] = {
         byte_droppers,
         half_closers,
         connect_flood,
+        connect_hold,
         frame_flood,
         id_flood,
         descriptor_flood,

@@ -111,7 +111,7 @@ def descriptors(stage: Stage) -> Iterator[Finding]:
         before = stage.descriptors().total()
         (usual,) = guest.exec(*_prlimit(pid), "--nofile", "--output=SOFT", "--noheadings").stdout.split()
         with _limited(guest, pid, before + DESCRIPTORS_LEFT, usual):
-            flood = program(HOSTILE, "tests.chaos.inside.hostile", "connect_flood", stage.seed)
+            flood = program(HOSTILE, "tests.chaos.inside.hostile", "connect_hold", stage.seed)
             with guest.popen(*flood) as attacker:
                 try:
                     most = _most_descriptors(stage)
@@ -122,7 +122,7 @@ def descriptors(stage: Stage) -> Iterator[Finding]:
     judgement = stage.judge(load, strict=False)
     lost = [each for each in read_reports(load.reports) if each.kind in PLAIN and each.outcome != "right"]
     yield _finding(
-        f"RLIMIT_NOFILE is what superd has and {DESCRIPTORS_LEFT} more; a flood of connects",
+        f"RLIMIT_NOFILE is what superd has and {DESCRIPTORS_LEFT} more; many connections",
         judgement,
         f"{len(lost)} calls without descriptors were lost, such as {lost[0]}" if lost else "",
         figures=f"; {before} descriptors before, {most} at most",

@@ -2,11 +2,12 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from tests.chaos.inside.hostile import ATTACKS
+from tests.chaos.inside.load import Record
 from tests.chaos.judgement import p99_between, read_reports
 from tests.chaos.load import CLIENTS, program
 from tests.chaos.stage import HOSTILE, Stage, pause
@@ -15,6 +16,9 @@ from tests.system.guest import PATIENCE, GuestError
 
 #: How many times as slow as without it the slowest of a hundred calls may be.
 SLOWDOWN_MAX: Final = 3.0
+
+#: What does not even connect, and is measured for comparison.
+CONTROL: Final = "busy_loop"
 
 #: Descriptors that superd may have more than before, once an attack is over: those of the load come and go.
 SPARE_DESCRIPTORS: Final = 16
@@ -31,7 +35,7 @@ class Attacked(NamedTuple):
     """One attack: the time without it, the time with it, how many steps it took, and what it left behind."""
 
     name: str
-    calm: Span
+    calm: Span | None
     storm: Span
     steps: int
     left: str
@@ -46,21 +50,7 @@ def hostile(stage: Stage) -> Iterator[Finding]:
     survived = stage.pid == before
     judgement = stage.judge(load, strict=True)
     records = list(read_reports(load.reports))
-    for each in attacked:
-        calm, storm = (p99_between(records, *span) for span in (each.calm, each.storm))
-        slowdown = storm / calm if calm else 0.0
-        losses = [each.left] if each.left else []
-        if slowdown > SLOWDOWN_MAX and stage.scale.judges_latency:
-            losses.append(f"p99 is {slowdown:.1f} times what it was")
-        yield Finding(
-            row="hostile peers",
-            done=f"{each.name.replace('_', ' ')} for {stage.scale.hostile_seconds:g} s",
-            figures=(
-                f"{each.steps:,} steps; p99 {calm * 1000:.1f} ms before, {storm * 1000:.1f} ms beside it: "
-                f"{slowdown:.1f} x"
-            ),
-            losses=tuple(losses),
-        )
+    yield from (_attack_finding(stage, each, records) for each in attacked)
     yield Finding(
         row="hostile peers",
         done=f"{CLIENTS} well-behaved clients of 4 other uids beside all of them",
@@ -70,27 +60,58 @@ def hostile(stage: Stage) -> Iterator[Finding]:
     )
 
 
+def _attack_finding(stage: Stage, attacked: Attacked, records: Sequence[Record]) -> Finding:
+    storm = p99_between(records, *attacked.storm)
+    figures = f"{attacked.steps:,} steps; p99 {storm * 1000:.1f} ms beside it"
+    losses = [attacked.left] if attacked.left else []
+    if attacked.calm is not None and (calm := p99_between(records, *attacked.calm)):
+        figures += f", {calm * 1000:.1f} ms without: {storm / calm:.1f} x"
+        if storm > calm * SLOWDOWN_MAX and attacked.name != CONTROL:
+            losses.append(f"p99 is {storm / calm:.1f} times what it was")
+    return Finding(
+        row="hostile peers",
+        done=f"{attacked.name.replace('_', ' ')} for {stage.scale.hostile_seconds:g} s",
+        figures=figures,
+        losses=tuple(losses),
+    )
+
+
 def _attack(stage: Stage, name: str) -> Attacked:
-    seconds = stage.scale.hostile_seconds
     stage.settle()
     before = stage.descriptors()
+    calm = _calm(stage, name) if stage.scale.judges_latency else None
+    storm, steps = _beside(stage, name)
+    return Attacked(name, calm, storm, steps, stage.leaked(before, SPARE_DESCRIPTORS))
+
+
+def _calm(stage: Stage, name: str) -> Span:
+    """The undisturbed run. A process that takes as much of the processors runs beside it, too, and does not connect.
+
+    Else the figures would be the scheduler's, and not superd's.
+    """
+    if name != CONTROL:
+        return _beside(stage, CONTROL)[0]
     with _span() as calm:
-        pause(seconds)
+        pause(stage.scale.hostile_seconds)
+    return calm[0]
+
+
+def _beside(stage: Stage, name: str) -> tuple[Span, int]:
+    """Run an attack for its time; when that was, and how many steps it took."""
     command = program(HOSTILE, "tests.chaos.inside.hostile", name, stage.seed)
     with stage.guest.popen(*command) as attacker:
         try:
             assert attacker.stdout is not None
             if attacker.stdout.readline() != "begun\n":
                 raise GuestError(f"{name} does not begin: {attacker.communicate()[1]}")
-            with _span() as storm:
-                pause(seconds)
+            with _span() as span:
+                pause(stage.scale.hostile_seconds)
             said, complaint = attacker.communicate(timeout=PATIENCE)
         finally:
             attacker.kill()
     if attacker.returncode != 0:
         raise GuestError(f"{name} broke: {complaint}")
-    left = stage.leaked(before, SPARE_DESCRIPTORS)
-    return Attacked(name, calm[0], storm[0], json.loads(said)["steps"], left)
+    return span[0], json.loads(said)["steps"]
 
 
 @contextmanager

@@ -6,53 +6,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from tests.chaos.load import CLIENTS
+from tests.chaos.load import CLIENTS, program
 from tests.chaos.stage import RESTART_PATIENCE, Stage, pause
 from tests.chaos.table import Finding
 from tests.system.guest import now
 
 ROW: Final = "replacement"
 LIBRARY: Final = "/usr/lib/superd"
-PACKAGES: Final = "superd superd_client"
 
-#: Where the version is, and the format of what one process leaves to the next.
-VERSION_FILE: Final = "superd/__init__.py"
+#: The format of what one process leaves to the next, and where it is.
 STATE_FILE: Final = "superd/handover.py"
 STATE_VERSION: Final = re.compile(r"^STATE_VERSION: Final = \d+$", re.MULTILINE)
-
-#: As dpkg does: each new file beside the old one, then by rename(2) in its place; then what the maintainer's script does.
-UPGRADE: Final = f"""
-set -eu
-cd {LIBRARY}
-find {PACKAGES} -type f ! -name '*.dpkg-new' | while read -r file; do cp -p "$file" "$file.dpkg-new"; done
-cat >{VERSION_FILE}.dpkg-new
-find {PACKAGES} -name '*.dpkg-new' | while read -r file; do mv -f "$file" "${{file%.dpkg-new}}"; done
-python3 -m compileall -q {PACKAGES}
-systemctl daemon-reload
-systemctl try-restart superd.service
-"""
 
 
 def replacement(stage: Stage) -> Iterator[Finding]:
     """The files are replaced between restarts, while everybody calls."""
-    guest = stage.guest
-    path = guest.path(f"{LIBRARY}/{VERSION_FILE}")
-    usual = path.read_text("utf-8")
     losses: list[str] = []
     stage.start()
+    usual = _running_version(stage)
     try:
         with stage.load() as load:
             for number in range(stage.scale.replacements):
                 version = f"99.{number}.0"
-                text = re.sub(r'__version__ = "[^"]*"', f'__version__ = "{version}"', usual)
-                guest.exec("sh", "-c", UPGRADE, stdin=text, timeout=RESTART_PATIENCE)
-                said = json.loads(guest.exec("superctl", "call", "superd.status").stdout)["version"]
-                if said != version:
-                    losses.append(f"version {said} runs, and {version} was installed")
+                _upgrade(stage, version)
+                if (found := _running_version(stage)) != version:
+                    losses.append(f"version {found} runs, and {version} was installed")
                 pause(0.2)
+        judgement = stage.judge(load, strict=True)
     finally:
-        guest.exec("sh", "-c", UPGRADE, stdin=usual, timeout=RESTART_PATIENCE)
-    judgement = stage.judge(load, strict=True)
+        _upgrade(stage, usual)
     lost = load.connects - CLIENTS
     if lost:
         losses.append(f"{lost} connections lost")
@@ -63,6 +45,18 @@ def replacement(stage: Stage) -> Iterator[Finding]:
         (*map(str, judgement.losses), *losses),
         judgement.longest,
     )
+
+
+def _upgrade(stage: Stage, version: str) -> None:
+    """The files, and then what the package's script does."""
+    stage.guest.exec(*program("root", "tests.chaos.inside.upgrade", version), timeout=RESTART_PATIENCE)
+    stage.guest.systemctl("daemon-reload")
+    stage.guest.exec("systemctl", "try-restart", "superd.service", timeout=RESTART_PATIENCE)
+
+
+def _running_version(stage: Stage) -> str:
+    version: str = json.loads(stage.guest.exec("superctl", "call", "superd.status").stdout)["version"]
+    return version
 
 
 def unreadable_state(stage: Stage) -> Iterator[Finding]:
