@@ -7,6 +7,8 @@ from typing import Final, NamedTuple
 class Scale(NamedTuple):
     """Counts, and seconds."""
 
+    #: Of the load, each of which has a user of its own; the clients are spread over them.
+    processes: int
     restarts: int
     kills: int
     watchdog_kills: int
@@ -24,7 +26,7 @@ class Scale(NamedTuple):
 
 
 SCALES: Final[Mapping[str, Scale]] = {
-    "ci": Scale(5, 3, 1, 1, 0.2, False, 2, 0.3, 1),
-    "short": Scale(200, 100, 20, 10, 5, True, 180, 2, 10),
-    "full": Scale(1000, 100, 20, 50, 15, True, 3600, 5, 20),
+    "ci": Scale(2, 5, 3, 1, 1, 0.2, False, 1, 0.3, 1),
+    "short": Scale(4, 200, 100, 20, 10, 5, True, 180, 2, 10),
+    "full": Scale(4, 1000, 100, 20, 50, 15, True, 3600, 5, 20),
 }

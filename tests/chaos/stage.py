@@ -14,7 +14,7 @@ from typing import Final
 
 from tests.chaos.inside.service import FILE
 from tests.chaos.judgement import Judgement, judge, read_reports
-from tests.chaos.load import Load
+from tests.chaos.load import CLIENTS, Load
 from tests.chaos.scale import Scale
 from tests.conformance.peer import Peer, parse
 from tests.system.guest import Guest, GuestError
@@ -69,6 +69,16 @@ class Stage:
         self.guest.exec("install", "-d", "-m", "1777", REPORTS)
         self.guest.systemctl("daemon-reload")
 
+    @property
+    def well_behaved(self) -> tuple[str, ...]:
+        """The users of the load."""
+        return WELL_BEHAVED[: self.scale.processes]
+
+    @property
+    def crowd(self) -> str:
+        """The load in words."""
+        return f"{CLIENTS} clients of {self.scale.processes} uids"
+
     def random(self, row: str) -> random.Random:
         """A source of chance for a row, the same for the same seed."""
         return random.Random(f"{self.seed}/{row}")
@@ -97,9 +107,9 @@ class Stage:
 
     @contextmanager
     def load(self, pace: float = 0.1) -> Iterator[Load]:
-        """64 clients of four users, half of them blocking, as long as the block lasts."""
+        """64 clients of some users, half of them blocking, as long as the block lasts."""
         self._loads += 1
-        load = Load(self.guest, f"{self.seed}/{self._loads}", WELL_BEHAVED, REPORTS, pace)
+        load = Load(self.guest, f"{self.seed}/{self._loads}", self.well_behaved, REPORTS, pace)
         with load:
             yield load
 

@@ -67,7 +67,7 @@ def fail(error: SuperdError) -> None:
     [
         (ConnectFailed("nobody listens"), "not sent"),
         (ConnectionLost("gone"), "unknown"),
-        (Unavailable("stopping"), "refused"),
+        (Unavailable("stopping", code=-32005), "refused"),
     ],
 )
 def test_an_exception_is_reported_by_its_outcome(error: SuperdError, outcome: str) -> None:
@@ -83,7 +83,7 @@ def test_an_exception_is_reported_by_its_outcome(error: SuperdError, outcome: st
 def test_a_stream_that_was_begun_is_cut_and_not_refused(items: list[int], outcome: str) -> None:
     file = StringIO()
     with reported(Report(file), a_task(count), items):
-        fail(Unavailable("stopping"))
+        fail(Unavailable("stopping", code=-32005))
     assert Record(*json.loads(file.getvalue())).outcome == outcome
 
 

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TextIO
 
-from superd_client import AsyncClient, Client, SuperdError, Unavailable
+from superd_client import AsyncClient, Client, Outcome, RemoteError, SuperdError
+from superd_client.wire.errors import ErrorCode
 from tests.chaos.inside.api import count, total
 from tests.chaos.inside.jobs import Task, tasks
 
@@ -92,16 +93,19 @@ def reported(report: Report, task: Task, answers: list[Any]) -> Iterator[None]:
     begun = report.begin(task)
     try:
         yield
-    except Unavailable as error:
-        was_begun = task.method is count and answers
-        report.end(begun, "cut" if was_begun else error.outcome.value, repr(error))
     except SuperdError as error:
-        report.end(begun, error.outcome.value, f"{error!r} {error.__cause__!r}")
+        was_cut = is_unavailable(error) and (answers or error.outcome is Outcome.FAILED)
+        report.end(begun, "cut" if was_cut else error.outcome.value, f"{error!r} {error.__cause__!r}")
     else:
         answer = answers if task.method is count else answers[0]
         report.end(begun, "right" if task.is_right(answer) else "wrong", "")
     finally:
         task.close()
+
+
+def is_unavailable(error: SuperdError) -> bool:
+    """Whether the server said -32005: that it stops."""
+    return isinstance(error, RemoteError) and error.code == ErrorCode.UNAVAILABLE
 
 
 def call(client: Client, task: Task, answers: list[Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from tests.chaos.inside.hostile import ATTACKS
 from tests.chaos.inside.load import Record
 from tests.chaos.judgement import p99_between, read_reports
-from tests.chaos.load import CLIENTS, program
+from tests.chaos.load import program
 from tests.chaos.stage import HOSTILE, Stage, pause
 from tests.chaos.table import Finding
 from tests.system.guest import PATIENCE, GuestError
@@ -53,7 +53,7 @@ def hostile(stage: Stage) -> Iterator[Finding]:
     yield from (_attack_finding(stage, each, records) for each in attacked)
     yield Finding(
         row="hostile peers",
-        done=f"{CLIENTS} well-behaved clients of 4 other uids beside all of them",
+        done=f"{stage.crowd}, all well-behaved and none of them the attacker's",
         figures=judgement.figures(),
         losses=(*map(str, judgement.losses), *(() if survived else ("superd ended",))),
         pause=judgement.longest,

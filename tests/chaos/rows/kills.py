@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from tests.chaos.load import CLIENTS
 from tests.chaos.stage import Stage, pause
 from tests.chaos.table import Finding
 
@@ -44,7 +43,7 @@ def _kill(stage: Stage, what: str, times: int, kill: Callable[[], object], drop_
     judgement = stage.judge(load, strict=False)
     return Finding(
         row="kills",
-        done=f"{times} x {what} under {CLIENTS} clients of 4 uids",
+        done=f"{times} x {what} under {stage.crowd}",
         figures=judgement.figures(),
         losses=tuple(map(str, judgement.losses)),
         pause=judgement.longest,

@@ -22,7 +22,7 @@ def restarts(stage: Stage) -> Iterator[Finding]:
         losses.append(f"{lost} connections lost")
     yield Finding(
         row="restarts",
-        done=f"{stage.scale.restarts:,} x systemctl restart under {CLIENTS} clients of 4 uids",
+        done=f"{stage.scale.restarts:,} x systemctl restart under {stage.crowd}",
         figures=f"{judgement.figures()}; {lost:,} connections lost; p99 {judgement.p99 * 1000:.1f} ms",
         losses=tuple(losses),
         pause=judgement.longest,
