@@ -22,7 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     if reason := reason_against_booting():
         return _say(f"no systemd can be booted: {reason}", 2)
     # What ends us ends the guest: by leaving its context.
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, _interrupt)
+    signal.alarm(SCALES[options.scale].limit_seconds)
     seed = options.seed or str(secrets.randbelow(2**32))
     _say(f"seed {seed}, scale {options.scale}: {', '.join(options.only or ROWS)}")
     begun = time.monotonic()

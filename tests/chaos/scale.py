@@ -7,6 +7,8 @@ from typing import Final, NamedTuple
 class Scale(NamedTuple):
     """Counts, and seconds."""
 
+    #: Seconds after which everything is given up: several times what it takes.
+    limit_seconds: int
     #: Of the load, each of which has a user of its own; the clients are spread over them.
     processes: int
     restarts: int
@@ -26,7 +28,7 @@ class Scale(NamedTuple):
 
 
 SCALES: Final[Mapping[str, Scale]] = {
-    "ci": Scale(2, 5, 3, 1, 1, 0.2, False, 1, 0.3, 1),
-    "short": Scale(4, 200, 100, 20, 10, 5, True, 180, 2, 10),
-    "full": Scale(4, 1000, 100, 20, 50, 15, True, 3600, 5, 20),
+    "ci": Scale(600, 2, 5, 3, 1, 1, 0.2, False, 1, 0.3, 1),
+    "short": Scale(2 * 3600, 4, 200, 100, 20, 10, 5, True, 180, 2, 10),
+    "full": Scale(6 * 3600, 4, 1000, 100, 20, 50, 15, True, 3600, 5, 20),
 }

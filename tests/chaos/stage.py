@@ -1,6 +1,7 @@
 """The guest with an installed superd in it, the service under load, and the accounts of those who call."""
 
 import contextlib
+import json
 import random
 import shutil
 import sys
@@ -83,16 +84,11 @@ class Stage:
         """A source of chance for a row, the same for the same seed."""
         return random.Random(f"{self.seed}/{row}")
 
-    def host_service(self) -> None:
-        """Have superd host the service under load from its next start on."""
-        self.guest.write(
-            "/etc/superd/superd.d/90-test.toml", 'services = ["tests.chaos.inside.service:chaos"]\n'
-        )
-
-    def start(self) -> None:
-        """Start superd with the service under load, and an empty ledger."""
+    def start(self, *more: str) -> None:
+        """Start superd with the service under load, an empty ledger, and `more` services of the folder `inside`."""
         self.stop()
-        self.host_service()
+        services = [f"tests.chaos.inside.{each}" for each in ("service:chaos", *more)]
+        self.guest.write("/etc/superd/superd.d/90-test.toml", f"services = {json.dumps(services)}\n")
         self.guest.systemctl("start", "superd.socket")
         self.guest.systemctl("start", "superd.service")
 

@@ -130,6 +130,13 @@ def _prlimit(pid: int) -> None:
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, 3))
 
 
+def try_notify_socket() -> None:
+    """Speak to systemd for superd: it asks the kernel who says so."""
+    for text in ("STOPPING=1", "WATCHDOG=trigger", "MAINPID=1", "FDSTOREREMOVE=1\nFDNAME=superd-connections"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            tell("notify", text, attempt(partial(sock.sendto, text.encode(), "/run/systemd/notify")))
+
+
 def try_forged_credentials() -> None:
     """Pass for root by SCM_CREDENTIALS: the kernel refuses, and superd does not look at them on a connection."""
     with Peer(SERVER, PATIENCE) as peer:
@@ -237,6 +244,7 @@ def main(methods: list[str], pid: int) -> None:
     """Everything, one after the other."""
     try_sockets()
     try_process(pid)
+    try_notify_socket()
     if attempt(lambda: Peer(SERVER, PATIENCE).close()) != "done":
         return
     try_forged_credentials()
