@@ -17,14 +17,21 @@ from tests.system.guest import reason_against_booting
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status 0: nothing is lost. 1: something is. 2: it cannot be run here."""
+    """Exit status 0: nothing is lost. 1: something is. 2: it cannot be run here. 130: it was ended, or took too long."""
     options = _parser().parse_args(arguments)
     if reason := reason_against_booting():
         return _say(f"no systemd can be booted: {reason}", 2)
     # What ends us ends the guest: by leaving its context.
-    for number in (signal.SIGTERM, signal.SIGALRM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, _interrupt)
     signal.alarm(SCALES[options.scale].limit_seconds)
+    try:
+        return _run(options)
+    except KeyboardInterrupt:
+        return _say("given up; nothing is left behind", 130)
+
+
+def _run(options: argparse.Namespace) -> int:
     seed = options.seed or str(secrets.randbelow(2**32))
     _say(f"seed {seed}, scale {options.scale}: {', '.join(options.only or ROWS)}")
     begun = time.monotonic()
