@@ -79,10 +79,13 @@ def test_an_exception_is_reported_by_its_outcome(error: SuperdError, outcome: st
     assert error.message in record.why
 
 
-@pytest.mark.parametrize(("items", "outcome"), [([], "refused"), ([0], "cut")])
+@pytest.mark.parametrize(
+    ("items", "outcome"), [([], "refused"), ([0], "cut"), ([0, 1], "cut"), ([0, 2], "wrong"), ([1], "wrong")]
+)
 def test_a_stream_that_was_begun_is_cut_and_not_refused(items: list[int], outcome: str) -> None:
     file = StringIO()
-    with reported(Report(file), a_task(count), items):
+    task = a_task(count)._replace(right=[0, 1, 2])
+    with reported(Report(file), task, items):
         fail(Unavailable("stopping", code=-32005))
     assert Record(*json.loads(file.getvalue())).outcome == outcome
 

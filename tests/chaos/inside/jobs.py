@@ -44,6 +44,10 @@ OPS_OF_CLIENT: Final = 10**9
 WORK_USEC: Final = 4000
 ITEMS_MAX: Final = 20
 
+#: Some streams are long, so that restarts find them open.
+LONG_SHARE: Final = 0.1
+LONG_STREAM: Final = 500
+
 #: Blobs are of either way to travel.
 BLOB_MAX: Final = 2 * BLOB_INLINE_MAX
 
@@ -106,6 +110,7 @@ def _task(op: int, method: Method[Any, Any], draw: random.Random) -> Task:
         return Task(op, method, PackJob(data=Blob(data), **common), data)
     items = draw.randrange(1, ITEMS_MAX)
     if method is count:
+        items = LONG_STREAM if draw.random() < LONG_SHARE else items
         return Task(op, method, CountJob(upto=items, **common), list(range(items)))
     if method is total:
         return Task(op, method, Job(**common), sum(range(items)))
