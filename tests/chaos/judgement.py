@@ -80,6 +80,8 @@ class Judgement(NamedTuple):
 
     #: Calls by outcome.
     outcomes: Mapping[str, int]
+    #: The same of those with a key.
+    keyed: Mapping[str, int]
     losses: tuple[Loss, ...]
     executions: int
     #: The longest time from a call to its right answer, and that which 99 of 100 stay below, in seconds.
@@ -93,8 +95,12 @@ class Judgement(NamedTuple):
 
     def figures(self) -> str:
         """The outcomes in words, the most frequent first."""
-        parts = [f"{number:,} {name}" for name, number in Counter(self.outcomes).most_common()]
-        return f"{self.calls:,} calls: {', '.join(parts)}; {self.executions:,} executions"
+        with_keys = f" (with keys: {_in_words(self.keyed)})" if self.keyed else ""
+        return f"{self.calls:,} calls: {_in_words(self.outcomes)}{with_keys}; {self.executions:,} executions"
+
+
+def _in_words(outcomes: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in Counter(outcomes).most_common())
 
 
 def read_reports(paths: Iterable[Path]) -> Iterator[Record]:
@@ -115,11 +121,16 @@ def judge(ledger: Path, records: Iterable[Record], *, strict: bool) -> Judgement
         court.execute("INSERT INTO executed SELECT * FROM written.executed WHERE op < ?", (HOSTILE_OPS,))
         court.execute(_CALLS)
         return Judgement(
-            outcomes=dict(court.execute("SELECT outcome, count(*) FROM calls GROUP BY outcome")),
+            outcomes=_outcomes(court, "1"),
+            keyed=_outcomes(court, "kind = 'keyed'"),
             losses=tuple(_losses(court, strict=strict)),
             executions=court.execute("SELECT count(*) FROM executed").fetchone()[0],
             **_times(court),
         )
+
+
+def _outcomes(court: sqlite3.Connection, condition: str) -> dict[str, int]:
+    return dict(court.execute(f"SELECT outcome, count(*) FROM calls WHERE {condition} GROUP BY outcome"))
 
 
 def _losses(court: sqlite3.Connection, *, strict: bool) -> Iterator[Loss]:

@@ -107,6 +107,13 @@ def test_the_longest_is_that_of_calls_with_one_answer(tmp_path: Path) -> None:
     assert judgement.figures() == "4 calls: 3 right, 1 unknown; 3 executions"
 
 
+def test_those_with_a_key_are_counted_apart(tmp_path: Path) -> None:
+    judgement = judged(
+        tmp_path, [record(1, "right", "keyed"), record(2, "right")], [(1, "keyed"), (2, "note")]
+    )
+    assert judgement.figures() == "2 calls: 2 right (with keys: 1 right); 2 executions"
+
+
 def test_a_call_is_reported_once(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="UNIQUE"):
         judged(tmp_path, [record(1, "right"), record(1, "right")], [])
