@@ -27,6 +27,8 @@ class Ledger:
         self._connection: Final = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=OFF")
+        # KiB: a cache that fills would look like superd's memory growing.
+        self._connection.execute("PRAGMA cache_size=-64")
         self._connection.execute(EXECUTED)
         self._lock: Final = threading.Lock()
 

@@ -31,7 +31,7 @@ def memory(stage: Stage) -> Iterator[Finding]:
     yield Finding(
         "memory",
         f"{stage.scale.memory_seconds:g} s of load",
-        f"RSS {resident[0] / 1024:.1f} MiB after a tenth, {resident[-1] / 1024:.1f} MiB at the end: {growth:+.1%}; "
+        f"RSS after each tenth {', '.join(f'{kib / 1024:.1f}' for kib in resident)} MiB: {growth:+.1%}; "
         f"{judgement.figures()}",
         tuple(losses),
         judgement.longest,
