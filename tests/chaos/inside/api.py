@@ -1,7 +1,6 @@
 """The contract of the service under load: one method of each kind, and each call has a number of its own."""
 
-import inspect
-from typing import Any, Final
+from typing import Final
 
 from pydantic import Field
 
@@ -47,13 +46,10 @@ class PackJob(Job):
     data: Blob
 
 
-#: How a method is carried by a key, where superd knows of keys.
-_KEYED: Final[dict[str, Any]] = {"keyed": True} if "keyed" in inspect.signature(Method).parameters else {}
-
 #: Not idempotent, no key: at most once, whatever happens.
 note: Final = Method("chaos.note", Job, Done)
-#: Carried by a key: may be sent twice, and runs once. A superd without keys takes it for another note.
-keyed: Final[Method[Job, Done]] = Method("chaos.keyed", Job, Done, **_KEYED)
+#: Carried by a key: may be sent twice, and runs once.
+keyed: Final = Method("chaos.keyed", Job, Done, keyed=True)
 #: Idempotent: may run more than once.
 again: Final = Method("chaos.again", Job, Done, idempotent=True)
 #: Reads what the descriptor has, and gives the same bytes by a descriptor of its own.
