@@ -46,7 +46,7 @@ ITEMS_MAX: Final = 20
 
 #: Some streams are long, so that restarts find them open.
 LONG_SHARE: Final = 0.1
-LONG_STREAM: Final = 500
+LONG_STREAM: Final = 150
 
 #: Blobs are of either way to travel.
 BLOB_MAX: Final = 2 * BLOB_INLINE_MAX
