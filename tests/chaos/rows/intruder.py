@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from superd.settings import Settings
 from tests.chaos.load import program
 from tests.chaos.stage import HOSTILE, STRANGER, Stage
 from tests.chaos.table import Finding
@@ -12,6 +13,9 @@ from tests.system.programs import SOCKET
 
 #: What a default installation gives to everybody who may connect, by its documentation.
 PUBLIC: Final = frozenset({"echo.echo", "rpc.discover", "rpc.hello", "superd.status"})
+
+#: All else is as installed; only nobody wants to wait for as long as a frame may take.
+IMPATIENT: Final = 'frame_timeout = "2s"\n' if "frame_timeout" in Settings.model_fields else ""
 
 DENIED: Final = "-32001"
 UNKNOWN: Final = "-32601"
@@ -52,6 +56,7 @@ def intruder(stage: Stage) -> Iterator[Finding]:
 def _try_all(stage: Stage, user: str, *, may_connect: bool) -> Finding:
     guest = stage.guest
     stage.stop()
+    guest.write("/etc/superd/superd.d/90-test.toml", IMPATIENT)
     guest.systemctl("start", "superd.socket")
     guest.systemctl("start", "superd.service")
     since, pid = now(), stage.pid
