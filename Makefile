@@ -80,6 +80,14 @@ conformance: $(READY) ## Judges the server at ADDRESS=unix:/path by the protocol
 fuzz: $(READY) ## A bounded run of the wire's fuzzer
 	@$(BIN)/python -m tests.fuzz
 
+# LONG=1: 1,000 restarts and an hour of load. CHAOS_FLAGS: --seed N, --only ROW, --scale ci.
+LONG ?=
+CHAOS_FLAGS ?=
+
+.PHONY: chaos
+chaos: $(READY) ## Restarts, kills, hostile peers and faults under a real systemd (as root), with figures; LONG=1: in full
+	@$(BIN)/python -m tests.chaos --scale $(if $(LONG),full,short) $(CHAOS_FLAGS)
+
 .PHONY: typing
 typing: $(READY) ## What mypy and pyright make of the public interface
 	@$(BIN)/pytest tests/typing $(PYTEST_FLAGS)

@@ -27,7 +27,13 @@ FIGURES: Final = "figures"
 
 SYSTEM: Final = "tests/system/"
 #: Where the longest files are.
-FIRST: Final = (SYSTEM, "tests/daemon/test_process.py", "tests/fuzz/", "tests/examples/")
+FIRST: Final = (
+    SYSTEM,
+    "tests/chaos/test_ci.py",
+    "tests/daemon/test_process.py",
+    "tests/fuzz/",
+    "tests/examples/",
+)
 
 #: A machine that is busy makes an example slow, and nothing wrong; pytest's own timeout ends what hangs.
 hypothesis.settings.register_profile(

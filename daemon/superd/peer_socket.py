@@ -79,15 +79,29 @@ def open_pidfd(connection: socket.socket) -> int | None:
         return None
 
 
-@functools.cache
 def kernel_has_peer_pidfd() -> bool:
-    """Whether there is SO_PEERPIDFD at all: since Linux 6.5."""
+    """Whether there is SO_PEERPIDFD at all: since Linux 6.5.
+
+    True also where no descriptor is left to find out with: then nothing is taken for proven.
+    """
+    try:
+        return _probe_peer_pidfd()
+    except OSError:
+        return True
+
+
+@functools.cache
+def _probe_peer_pidfd() -> bool:
+    """Ask the kernel once; raises OSError, and remembers nothing, where it has no descriptor to give."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        pidfd = open_pidfd(ours)
-    if pidfd is not None:
-        os.close(pidfd)
-    return pidfd is not None
+        try:
+            os.close(ours.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD))
+        except OSError as error:
+            if error.errno == errno.ENOPROTOOPT:
+                return False
+            raise
+    return True
 
 
 def read_label(connection: socket.socket) -> str | None:

@@ -1,4 +1,5 @@
 import os
+import resource
 import select
 import socket
 import struct
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from superd import peer
+from superd import peer, peer_socket
 from superd.peer import Caller, Units, unit_from_cgroup, units_from_cgroup
 from superd.peer_socket import kernel_has_peer_pidfd
 
@@ -289,6 +290,26 @@ def test_before_linux_6_5_the_unit_is_that_of_the_pid(monkeypatch: pytest.Monkey
     monkeypatch.setattr(peer, "kernel_has_peer_pidfd", lambda: False)
     ours, theirs = socket.socketpair()
     with ours, theirs:
+        assert Caller.from_socket(ours).system_unit == "romd.service"
+
+
+@needs_pidfd
+def test_without_descriptors_a_unit_is_not_proven_and_nothing_is_raised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An answer depends on the log line about it; and what was not found out must not count as found."""
+    monkeypatch.setattr(peer, "_units_of_pid", lambda _: Units("romd.service"))
+    usual = resource.getrlimit(resource.RLIMIT_NOFILE)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        poor = Caller.from_socket(ours)
+        peer_socket._probe_peer_pidfd.cache_clear()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, usual[1]))
+        try:
+            assert (poor.system_unit, poor.unit) == (None, "romd.service")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, usual)
+        assert kernel_has_peer_pidfd()
         assert Caller.from_socket(ours).system_unit == "romd.service"
 
 

@@ -1,5 +1,6 @@
 """One guest for the whole session, with superd and its examples installed as an operator does it."""
 
+import fcntl
 import os
 import subprocess
 from collections.abc import Generator, Iterator
@@ -13,6 +14,9 @@ from tests.system.guest import PATIENCE, Guest, Moment, must_boot, now, reason_a
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 INSIDE: Final = Path(__file__).with_name("inside")
+
+#: Held while `make install` runs: workers share what it builds.
+LOCK: Final = ROOT / "build/install.lock"
 
 #: Seconds for one test: the first one pays for the installation, which builds what has changed since the last.
 TIMEOUT: Final = 600
@@ -41,8 +45,16 @@ def pytest_runtest_makereport(
 
 
 def make_install(stage: Path, target: str = "install", prefix: str = "/usr") -> None:
-    """`make install` into a folder, the way a package is built."""
-    done = subprocess.run(
+    """`make install` into a folder, the way a package is built; one after the other, since they share what they build."""
+    LOCK.parent.mkdir(exist_ok=True)
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = _make_install(stage, target, prefix)
+    assert done.returncode == 0, f"make {target}:\n{done.stdout}{done.stderr}"
+
+
+def _make_install(stage: Path, target: str, prefix: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         ["make", "--no-print-directory", "-C", ROOT, target, f"DESTDIR={stage}", f"PREFIX={prefix}"],
         env={
             name: value
@@ -54,7 +66,6 @@ def make_install(stage: Path, target: str = "install", prefix: str = "/usr") -> 
         check=False,
         timeout=TIMEOUT,
     )
-    assert done.returncode == 0, f"make {target}:\n{done.stdout}{done.stderr}"
 
 
 @pytest.fixture(scope="session")

@@ -131,5 +131,16 @@ def test_enabling_superd_means_enabling_its_socket(guest: Guest) -> None:
 
 def test_the_help_of_make_names_every_target() -> None:
     said = subprocess.run(["make", "-C", ROOT, "help"], capture_output=True, text=True, check=True).stdout
-    for target in ("setup", "run", "test", "lint", "format", "fuzz", "install", "uninstall", "clean"):
+    for target in (
+        "setup",
+        "run",
+        "test",
+        "lint",
+        "format",
+        "fuzz",
+        "chaos",
+        "install",
+        "uninstall",
+        "clean",
+    ):
         assert f"make {target} " in said

@@ -1,0 +1,1 @@
+"""What `tests.chaos` puts into its guest, under the same names, beside an installed superd."""
