@@ -361,6 +361,7 @@ class Daemon:
         self._settings = settings
         set_log_level(settings.log_level)
         dispatcher.log_successes = settings.log_level == "debug"
+        self._quotas.share_as(make_quotas(settings))
         server.limit(session_limits(settings), settings.connections)
         reporter.limits = limits_in_force(settings)
 

@@ -107,16 +107,22 @@ class Quota:
             message = f"{name}: {reserved} of {total} cannot be reserved"
             raise ValueError(message)
         self.name: Final = name
-        self.total: Final = total
-        self.reserved: Final = reserved
-        self.pool: Final = total - reserved
-        self.floor: Final = floor
-        self.most: Final = self.pool if most is None else most
+        self.total = total
+        self.reserved = reserved
+        self.pool = total - reserved
+        self.floor = floor
+        self.most = self.pool if most is None else most
         self.privileged: Final = frozenset(privileged)
         self.retry_after_usec: Final = retry_after_usec
         self._held: Final[dict[int, int]] = {}
         #: What of the pool nobody holds; less than nothing where the reserve or a floor is in use.
         self._free = self.pool
+
+    def share_as(self, other: "Quota") -> None:
+        """Share as much as `other` does from now on. Who holds more than it may then keeps that, and gets no more."""
+        self._free += other.pool - self.pool
+        self.total, self.reserved, self.pool = other.total, other.reserved, other.pool
+        self.floor, self.most = other.floor, other.most
 
     # A call is charged here and given back: no more than a look into one dict and an entry, each.
 
@@ -289,6 +295,11 @@ class Quotas:
         )
         rate = totals.call_rate
         self.rate: Final = Rate("rate", rate, burst=rate, privileged=privileged) if rate else None
+
+    def share_as(self, other: "Quotas") -> None:
+        """Share as much of each as `other` does from now on; the rate stays."""
+        for mine, its in zip(self.all(), other.all(), strict=True):
+            mine.share_as(its)
 
     def all(self) -> tuple[Quota, ...]:
         """Those that are held and given back, which is all but the rate."""

@@ -209,19 +209,19 @@ class Settings(BaseSettings):
         default=CONNECTIONS_DEFAULT,
         description="Open connections of all peers: bounds descriptors and memory.",
     )
-    total_calls: Count = Field(
+    total_calls: Annotated[Count, LIVE] = Field(
         default=CALLS_SHARED_DEFAULT,
         description="Running calls of all users: one alone gets a half, each further one a share of what is left.",
     )
-    total_streams: Count = Field(
+    total_streams: Annotated[Count, LIVE] = Field(
         default=STREAMS_SHARED_DEFAULT,
         description="Open streams and uploads of all users, shared as the calls are.",
     )
-    total_bytes: TotalSize = Field(
+    total_bytes: Annotated[TotalSize, LIVE] = Field(
         default=BYTES_SHARED_DEFAULT,
         description="Bytes held for all users, shared: requests read in part, params, unread replies.",
     )
-    total_descriptors: Count = Field(
+    total_descriptors: Annotated[Count, LIVE] = Field(
         default=DESCRIPTORS_SHARED_DEFAULT,
         description="Descriptors that came with the running calls of all users, shared.",
     )

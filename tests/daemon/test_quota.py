@@ -41,6 +41,37 @@ def test_what_others_give_back_is_there_for_all() -> None:
     assert fill(quota, BEN) == 4  # 6 in all: a half, as one alone
 
 
+@pytest.mark.parametrize(("total", "more"), [(200, 50), (102, 1), (101, 0), (100, 0), (50, 0)])
+def test_another_total_takes_nothing_away_and_gives_no_more_than_its_share(total: int, more: int) -> None:
+    quota = Quota("calls", 100)
+    assert fill(quota, ANN) == 50
+    quota.share_as(Quota("calls", total))
+    assert fill(quota, ANN) == more
+    assert quota.is_exceeded(ANN) is (total < 100)
+    quota.give(ANN, 50 + more)
+    assert quota.used_by_all == 0
+    assert fill(quota, BEN) == total // 2
+
+
+def test_all_that_bounds_a_resource_is_taken_over() -> None:
+    quota = Quota("bytes", 10, privileged=[ROOT])
+    quota.share_as(Quota("bytes", 40, 8, floor=20, most=24))
+    assert (quota.total, quota.reserved, quota.pool, quota.floor, quota.most) == (40, 8, 32, 20, 24)
+    assert fill(quota, ANN) == 20
+    assert quota.take(ROOT, 12) is None
+    assert quota.take(ROOT, 8, reserve=True) is None
+    assert quota.take(ROOT, 1, reserve=True) == Exceeded("bytes", 20, 20)
+
+
+def test_the_quotas_of_all_resources_change_together() -> None:
+    quotas = Quotas(Totals(), frame_size=4096)
+    other = Quotas(Totals(calls=2, streams=4, buffered=6, descriptors=8, connections=10), frame_size=100)
+    quotas.share_as(other)
+    assert [(each.pool, each.floor) for each in quotas.all()] == [
+        (each.pool, each.floor) for each in other.all()
+    ]
+
+
 def test_users_who_hold_nothing_leave_no_entry() -> None:
     quota = Quota("calls", 100_000)
     for uid in range(1000):

@@ -25,12 +25,17 @@ OTHER: Final[dict[str, object]] = {
     "write_buffer": 4096,
     "streams": 3,
     "connections": 9,
+    "total_calls": 64,
+    "total_streams": 32,
+    "total_bytes": 2 << 20,
+    "total_descriptors": 16,
     "drain_timeout": 1.5,
 }
 
 #: And for some that cannot.
 FIXED: Final[dict[str, object]] = {
     "worker_threads": 3,
+    "call_rate": 1000,
     "log_target": "stderr",
     "listen": ["unix:@nowhere"],
     "services": ["no.such.module:service"],

@@ -3,13 +3,25 @@ import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from superd import settings
-from superd.settings import DRAIN_TIMEOUT_MAX, Problem, Settings, SettingsError, load_settings, parse_seconds
+from superd.settings import (
+    DRAIN_TIMEOUT_MAX,
+    LIVE,
+    Change,
+    Problem,
+    Settings,
+    SettingsError,
+    compare,
+    is_live,
+    load_settings,
+    parse_seconds,
+    with_live,
+)
 from superd_client.wire.limits import FRAME_SIZE_MAX, FRAME_SIZE_MIN
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -331,3 +343,36 @@ def test_the_shipped_file_shows_each_key_with_its_default(write: Write) -> None:
     loaded = load_settings(config=write("shown.toml", shown))
     assert loaded.model_fields_set == set(Settings.model_fields)
     assert loaded == Settings()
+
+
+def test_the_manual_says_what_a_reload_changes() -> None:
+    manual = (ROOT / "docs/reference/configuration.md").read_text("utf-8")
+    said = dict(
+        re.findall(r"^### `(\w+)`\n\n(?:[^\n]+\n)*?[^\n]* · (reload|restart)\n\n", manual, re.MULTILINE)
+    )
+    assert said == {name: "reload" if is_live(name) else "restart" for name in Settings.model_fields}
+
+
+class Secretive(Settings):
+    """Settings as they may be one day."""
+
+    password: Annotated[SecretStr, LIVE] = SecretStr("old secret")
+
+
+def test_a_secret_that_changes_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "Settings", Secretive)
+    old, new = Secretive(), Secretive(password=SecretStr("new secret"))
+    (change,) = compare(old, new)
+    assert change == Change("password", "**********", "**********", is_live=True)
+    assert with_live(old, new) == new
+
+
+def test_what_differs_in_the_order_of_the_fields() -> None:
+    new = Settings.model_validate({"drain_timeout": 1, "socket_mode": "0660", "policy_dir": "/other"})
+    assert compare(Settings(), new) == (
+        Change("socket_mode", "0600", "0660", is_live=False),
+        Change("policy_dir", "/etc/superd/policy.d", "/other", is_live=True),
+        Change("drain_timeout", 30.0, 1.0, is_live=True),
+    )
+    assert with_live(Settings(), new) == Settings(drain_timeout=1, policy_dir="/other")
+    assert compare(new, new) == ()

@@ -24,7 +24,7 @@ show   the rules in the order in which they are tried, and the default of each m
 test   whether a user may call METHOD, and which rule decides; exit status 0 allowed, 1 denied
 
 The files are read as superd reads them when it starts, whether it runs or not. One that runs
-has read them then.
+has read them then, or at its last reload.
 """
 
 #: The group id of a number that no user has: not that of any group.
