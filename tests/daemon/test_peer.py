@@ -299,7 +299,7 @@ def test_without_descriptors_a_unit_is_not_proven_and_nothing_is_raised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An answer depends on the log line about it; and what was not found out must not count as found."""
-    monkeypatch.setattr(peer, "_units_of_pid", lambda _: Units("romd.service"))
+    monkeypatch.setattr(peer, "units_of_pid", lambda _: Units("romd.service"))
     usual = resource.getrlimit(resource.RLIMIT_NOFILE)
     ours, theirs = socket.socketpair()
     with ours, theirs:
