@@ -8,6 +8,7 @@ from tests.chaos.clocks import ADMITTED, find_readers, wall_clock_reads
 from tests.chaos.inside.load import Record
 from tests.chaos.judgement import p99_between
 from tests.chaos.rows.intruder import Attempt, is_harmless
+from tests.chaos.rows.memory import first_look
 from tests.system.programs import SOCKET
 
 
@@ -86,3 +87,9 @@ def test_the_slowest_of_a_hundred() -> None:
     ]
     assert p99_between(records + others, 1000, 2000) == 8000e-6
     assert p99_between([], 1000, 2000) == 0.0
+
+
+@pytest.mark.parametrize(("seconds", "look"), [(1, 0), (119, 0), (120, 4), (180, 3), (3600, 0)])
+def test_memory_is_compared_with_that_after_a_minute(seconds: float, look: int) -> None:
+    """Ten looks: of 180 s the fourth is the first one after a minute."""
+    assert first_look(seconds) == look
