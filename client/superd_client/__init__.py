@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from superd_client.errors import ResultTooLarge as ResultTooLarge
     from superd_client.errors import SuperdError as SuperdError
     from superd_client.errors import Unavailable as Unavailable
+    from superd_client.errors import WrongServer as WrongServer
     from superd_client.fd import Fd as Fd
     from superd_client.keys import IdempotencyKey as IdempotencyKey
     from superd_client.peer import DatagramPeer as DatagramPeer
@@ -94,6 +95,7 @@ _HOME = {
         "ResultTooLarge",
         "SuperdError",
         "Unavailable",
+        "WrongServer",
     ),
     "errors",
 )

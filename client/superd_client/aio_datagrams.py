@@ -5,21 +5,27 @@ from typing import NoReturn
 
 from typing_extensions import override
 
-from superd_client.address import Address, SocketKind
+from superd_client.address import SocketKind
 from superd_client.aio_exchange import TaskExchange
 from superd_client.aio_link import TaskCall
 from superd_client.datagram_call import DatagramCall, no_streams
-from superd_client.errors import SuperdError
+from superd_client.dialing import Destination, Dial
+from superd_client.errors import ConnectFailed, SuperdError
 from superd_client.wire.envelope import Reply
 
 
 class TaskDatagrams(TaskExchange):
     """What a client uses in the place of a connection, where its address is that of a datagram socket."""
 
-    def __init__(self, address: Address, frame_limit: int) -> None:
-        """Belong to no loop yet."""
-        super().__init__(address, frame_limit)
-        self._calls: set[TaskCall] = set()
+    #: The calls that are under way in this process.
+    _calls: dict[TaskCall, DatagramCall] = {}  # noqa: RUF012 - each has its own
+
+    @override
+    def _settle(self) -> None:
+        super()._settle()
+        calls, self._calls = self._calls, {}
+        for datagrams in calls.values():
+            datagrams.close()  # in a forked child they are the parent's tasks'
 
     @override
     def close(self) -> None:
@@ -33,13 +39,13 @@ class TaskDatagrams(TaskExchange):
         while True:
             if self.closed:
                 raise call.closed()
-            with DatagramCall(self._address, call, params, self._frame_limit) as datagrams:
-                self._calls.add(call)
+            with self._open_call(call, params) as datagrams:
+                self._calls[call] = datagrams
                 try:
-                    await _send(loop, call, datagrams)
+                    await self._send(loop, call, datagrams)
                     await _await_reply(loop, call, datagrams)
                 finally:
-                    self._calls.discard(call)
+                    self._calls.pop(call, None)
             if not await self.begins_again(call):
                 break
         end = call.end
@@ -49,17 +55,26 @@ class TaskDatagrams(TaskExchange):
 
     @override
     async def send(self, call: TaskCall, params: bytes) -> NoReturn:
-        raise no_streams(call, self._address)
+        raise no_streams(call, self._destination.address)
 
+    def _open_call(self, call: TaskCall, params: bytes) -> DatagramCall:
+        return DatagramCall(self._destination.address, call, params, self._destination.frame_limit)
 
-async def _send(loop: asyncio.AbstractEventLoop, call: TaskCall, datagrams: DatagramCall) -> None:
-    while call.end is None and not datagrams.send():
-        gauge = datagrams.gauge().fileno()
-        loop.add_writer(gauge, call.stir)
-        try:
-            await call.wait("the server was full")
-        finally:
-            loop.remove_writer(gauge)
+    async def _send(self, loop: asyncio.AbstractEventLoop, call: TaskCall, datagrams: DatagramCall) -> None:
+        dial = Dial(call, self._destination)
+        while call.end is None:
+            try:
+                if datagrams.send():
+                    return
+                gauge = datagrams.gauge().fileno()
+            except ConnectFailed as failed:
+                await asyncio.sleep(dial.pause_after(failed))
+                continue
+            loop.add_writer(gauge, call.stir)
+            try:
+                await call.wait("the server was full")
+            finally:
+                loop.remove_writer(gauge)
 
 
 async def _await_reply(loop: asyncio.AbstractEventLoop, call: TaskCall, datagrams: DatagramCall) -> None:
@@ -79,8 +94,8 @@ def _take_reply(call: TaskCall, datagrams: DatagramCall) -> None:
         call.resolve(reply)
 
 
-def open_exchange(address: Address, frame_limit: int) -> TaskExchange:
-    """How to exchange messages with the server at `address`."""
-    if address.kind is SocketKind.DATAGRAM:
-        return TaskDatagrams(address, frame_limit)
-    return TaskExchange(address, frame_limit)
+def open_exchange(destination: Destination) -> TaskExchange:
+    """How to exchange messages with a server."""
+    if destination.address.kind is SocketKind.DATAGRAM:
+        return TaskDatagrams(destination)
+    return TaskExchange(destination)

@@ -2,15 +2,18 @@
 
 import asyncio
 import contextlib
+import os
 from typing import Final
+from weakref import WeakSet
 
-from superd_client.address import Address
 from superd_client.aio_link import TaskCall, TaskLink
 from superd_client.arguments import CallIds
 from superd_client.calls import ATTEMPTS
+from superd_client.dialing import Destination, Dial, Question
 from superd_client.errors import CallTimeout, ConnectFailed, SuperdError
-from superd_client.sockets import WAIT_MAX, backoff_delays, connect
+from superd_client.sockets import WAIT_MAX, connect
 from superd_client.wire.envelope import Reply, Result
+from superd_client.witness import PROOF_ROUNDS, QUESTION, RESTLESS, UnitProof, Unproved
 
 
 class TaskExchange:
@@ -19,25 +22,41 @@ class TaskExchange:
     #: The links that are not lost, the one for new calls among them; others wait for the last replies.
     links: tuple[TaskLink, ...] = ()
 
-    def __init__(self, address: Address, frame_limit: int) -> None:
+    def __init__(self, destination: Destination) -> None:
         """Connect to nothing yet, and belong to no loop yet."""
-        self._address: Final = address
-        self._frame_limit: Final = frame_limit
+        self._destination: Final = destination
         self.closed = False
-        self.ids: Final = CallIds()
+        self._settle()
+        _exchanges.add(self)
+
+    def _settle(self) -> None:
+        """Make what each process has for itself: first on creation, then in every forked child."""
+        self.ids = CallIds()
         self.link: TaskLink | None = None
+        links, self.links = self.links, ()
+        for link in links:
+            link.disown()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._connecting: Final = asyncio.Lock()
+        self._connecting = asyncio.Lock()
 
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The running loop; raises RuntimeError if it is not the one that this client belongs to."""
+        """The running loop; raises RuntimeError where there is none, or this client belongs to another one."""
         loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
-            message = "this client was used in another event loop before: make a client for each loop"
-            raise RuntimeError(message)
+        if self._loop is not loop:
+            self._move_to(loop)
         return loop
+
+    def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            message = (
+                "this client is used in another event loop, which is not closed: make a client for each loop"
+            )
+            raise RuntimeError(message)
+        for link in self.links:
+            link.lose("the event loop that the connection was made in is closed")
+        self.link, self.links = None, ()
+        self._connecting = asyncio.Lock()
+        self._loop = loop
 
     def close(self) -> None:
         """Close the connection, for good."""
@@ -62,7 +81,7 @@ class TaskExchange:
         attempts = ATTEMPTS
         while True:
             attempts -= 1
-            link = self._open_link(call) or await self._await_link(call)
+            link = self._ready_link(call) or await self._await_link(call)
             try:
                 link.send(call, params)
                 await call.future
@@ -118,7 +137,7 @@ class TaskExchange:
         attempts = ATTEMPTS
         while True:
             attempts -= 1
-            link = self._open_link(call) or await self._await_link(call)
+            link = self._ready_link(call) or await self._await_link(call)
             link.send(call, params)
             try:
                 while not call.sent and call.end is None:
@@ -132,30 +151,88 @@ class TaskExchange:
                 return link
             self._check_again(call, link, call.end, attempts)
 
-    def _open_link(self, call: TaskCall) -> TaskLink | None:
-        """The link, perhaps a new one; None if the server's backlog is full."""
+    def _ready_link(self, call: TaskCall) -> TaskLink | None:
+        """The link, if there is one that calls can begin on."""
         if self.closed:
             raise call.closed()
-        if self.link is not None and self.link.check():
-            return self.link
-        try:
-            channel = connect(self._address)
-        except OSError as error:
-            raise call.refused_by_kernel(self._address, error) from error
-        if channel is None:
-            return None
-        self.link = TaskLink(channel, self._frame_limit, self.loop())
-        self.links = (*(link for link in self.links if not link.lost), self.link)
-        return self.link
+        self.loop()
+        return self.link if self.link is not None and self.link.check() else None
 
     async def _await_link(self, call: TaskCall) -> TaskLink:
-        """Wait while the server's backlog is full; one task tries for all."""
-        delays = backoff_delays()
-        phase = "no room in the server's backlog"
+        """Connect; try again while the server has no room, or is not there. One task tries for all."""
+        dial = Dial(call, self._destination)
+        refusal = None
         try:
-            async with asyncio.timeout(min(call.time_left(phase), WAIT_MAX)), self._connecting:
-                while (link := self._open_link(call)) is None:  # noqa: ASYNC110 - no event tells it
-                    await asyncio.sleep(next(delays))
+            async with asyncio.timeout(min(dial.seconds(), WAIT_MAX)), self._connecting:
+                attempts = ATTEMPTS
+                while (link := self._ready_link(call)) is None:
+                    proof = self._destination.proof()
+                    opened = self._open_link(proof)
+                    if isinstance(opened, OSError):
+                        refusal = opened
+                        await asyncio.sleep(dial.pause(opened))
+                    elif proof is not None and not await self._prove(opened, proof, call):
+                        attempts -= 1
+                        if not attempts:
+                            raise call.unconnected("the server hangs up before its unit is proved")
                 return link
         except TimeoutError as error:
-            raise call.timed_out(phase, sent=False) from error
+            if isinstance(error, CallTimeout):
+                raise
+            raise dial.given_up(refusal) from error
+
+    def _open_link(self, proof: UnitProof | None) -> TaskLink | OSError:
+        """A new link, which needs its proof if there is one; or why there is none."""
+        try:
+            channel = connect(self._destination.address, proof)
+        except OSError as error:
+            return error
+        link = TaskLink(channel, self._destination.frame_limit, self.loop())
+        self.links = (*(each for each in self.links if not each.lost), link)
+        if proof is None:
+            self.link = link
+        return link
+
+    async def _prove(self, link: TaskLink, proof: UnitProof, call: TaskCall) -> bool:
+        """Make `link` the one for new calls once its server is proved; False where the server hung up meanwhile.
+
+        Else raises WrongServer, or what else ends `call`. No other call gets there before.
+        """
+        question = Question(call)
+        try:
+            for _ in range(PROOF_ROUNDS):
+                end = await self._ask(link, question)
+                if self.closed:
+                    raise call.closed()
+                if not question.check(end, hung_up=link.hung_up):
+                    return False
+                if proof.holds():
+                    self.link = link
+                    return True
+        except Unproved as error:
+            raise call.wrong_server(str(error)) from error
+        finally:
+            proof.close()
+            if self.link is not link:
+                link.lose("its server is not proved")
+        raise call.wrong_server(RESTLESS)
+
+    async def _ask(self, link: TaskLink, question: Question) -> Reply | SuperdError | None:
+        asked = TaskCall(QUESTION, self.ids.make(), question.seconds(), self.loop())
+        try:
+            link.send(asked, question.PARAMS)
+            await asked.future
+        finally:
+            link.give_up(asked)
+        return asked.end
+
+
+_exchanges: Final[WeakSet[TaskExchange]] = WeakSet()
+
+
+def _settle_in_child() -> None:
+    for exchange in tuple(_exchanges):
+        exchange._settle()  # noqa: SLF001 - of this module
+
+
+os.register_at_fork(after_in_child=_settle_in_child)

@@ -45,7 +45,11 @@ class TaskCall(Call):
     @override
     def stir(self) -> None:
         if not self.future.done():
-            self.future.set_result(None)
+            try:
+                self.future.set_result(None)
+            except RuntimeError:
+                if not self._loop.is_closed():
+                    raise
 
     @override
     def renew(self) -> None:
@@ -124,6 +128,7 @@ class TaskLink(FlowLink[TaskCall]):
         #: Set while a write is due: at the end of this turn of the loop, or when the kernel takes more.
         self._write_due = False
         self._watching_room = False
+        self._is_disowned = False
         loop.add_reader(channel.fileno(), self.receive)
 
     def send(self, call: TaskCall, params: bytes) -> None:
@@ -147,6 +152,8 @@ class TaskLink(FlowLink[TaskCall]):
     @override
     def end_channel(self) -> None:
         """Stop watching the channel, and close it."""
+        if self._is_disowned:
+            return
         self._deadlines.cancel()
         descriptor = self.channel.fileno()
         if descriptor >= 0 and not self._loop.is_closed():
@@ -165,6 +172,15 @@ class TaskLink(FlowLink[TaskCall]):
             self._loop.call_soon_threadsafe(self.lose, "the client was forgotten")
         else:
             self.lose("the client was forgotten")
+
+    def disown(self) -> None:
+        """Leave the connection, and the loop that watches it, to the process that this one was forked from.
+
+        The loop's poll is the parent's too: what is taken out of it is taken out for both.
+        """
+        self.channel.close()
+        self._is_disowned = True
+        self.lose("the connection belongs to the parent process")
 
     def write(self) -> None:
         """Write what is queued; watch for room where the kernel does not take all of it."""

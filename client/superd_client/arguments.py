@@ -6,12 +6,17 @@ from typing import Final
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from superd_client.address import Address, default_address, parse_address
+from superd_client.address import Address, SocketKind, default_address, parse_address
+from superd_client.units import is_unit
 from superd_client.wire.envelope import CallId
 from superd_client.wire.limits import CALL_ID_MAX, FRAME_SIZE_MAX, FRAME_SIZE_MIN
 
 #: Seconds that a call may take unless its caller says otherwise: what D-Bus gives a call (peers wait for ever).
 DEFAULT_TIMEOUT: Final = 25.0
+
+#: Seconds that a call waits for a server that is not there: as long as a Python daemon takes to start again whose
+#: socket systemd does not hold, and short enough that a person who forgot to start it does not wonder.
+WAIT_FOR_SERVER: Final = 1.0
 
 _call_id: Final = TypeAdapter[str](CallId, config=ConfigDict(strict=True, hide_input_in_errors=True))
 
@@ -44,6 +49,27 @@ def check_timeout(seconds: float) -> float:
         message = f"a timeout is a finite number of seconds above 0, not {seconds!r}"
         raise ValueError(message)
     return float(seconds)
+
+
+def check_wait_for_server(seconds: float) -> float:
+    """Raise ValueError unless `seconds` are 0 or more; infinity is as long as the call may take."""
+    if not seconds >= 0:
+        message = f"wait_for_server is 0 or more seconds, not {seconds!r}"
+        raise ValueError(message)
+    return float(seconds)
+
+
+def check_expect_unit(unit: str | None, address: Address) -> str | None:
+    """Raise ValueError unless `unit` can be the name of a service or scope, and the server at `address` be proved."""
+    if unit is None:
+        return None
+    if not is_unit(unit):
+        message = f"expect_unit is the name of a service or scope, such as superd.service, not {unit!r}"
+        raise ValueError(message)
+    if address.kind is SocketKind.DATAGRAM:
+        message = f"expect_unit needs a connection, which {address} has not: use a stream or seqpacket socket"
+        raise ValueError(message)
+    return unit
 
 
 def check_call_id(call_id: str) -> str:

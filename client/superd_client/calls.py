@@ -21,6 +21,7 @@ from superd_client.errors import (
     Outcome,
     OutcomeUnknown,
     SuperdError,
+    WrongServer,
     is_unavailable,
     unwrap,
 )
@@ -375,6 +376,10 @@ class Call(ABC):
     def unconnected(self, reason: str) -> ConnectFailed:
         """The exception for a connection that could not be made, or not used."""
         return ConnectFailed(reason, method=self.method.name, call_id=self.call_id)
+
+    def wrong_server(self, reason: str) -> WrongServer:
+        """The exception for a server that is not proved to be the one that is asked for."""
+        return WrongServer(reason, method=self.method.name, call_id=self.call_id)
 
     def too_large(self, reason: str) -> MessageTooLarge:
         """The exception for a frame that one of the two sides does not admit."""

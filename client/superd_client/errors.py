@@ -3,6 +3,7 @@
 SuperdError
     NotSent             the call was never sent: trying again is safe
         ConnectFailed       nobody listens, or the kernel refused us
+        WrongServer         the server is not of the unit that it shall be of, or that cannot be proved
         ClientClosed        this client was closed
         MessageTooLarge     the params do not fit a frame
     OutcomeUnknown      it was sent, and nobody can say whether it was carried out
@@ -70,6 +71,10 @@ class NotSent(SuperdError):
 
 class ConnectFailed(NotSent, ConnectionError):
     """No connection could be made; `__cause__` is the OSError."""
+
+
+class WrongServer(NotSent):
+    """The server is not of the unit that `expect_unit` names, or that cannot be proved. It has got no call."""
 
 
 class ClientClosed(NotSent):

@@ -26,6 +26,7 @@ from superd_client.ancillary import (
 )
 from superd_client.wire.framing import FrameTooLarge
 from superd_client.wire.limits import FRAME_SIZE_MAX
+from superd_client.witness import UnitProof
 
 #: Bytes of one read. Below malloc's threshold for mmap (128 KiB), which would map and unmap memory on each read.
 READ_SIZE: Final = 64 * 1024
@@ -33,7 +34,7 @@ READ_SIZE: Final = 64 * 1024
 #: Buffers of one write: enough to gather small frames, and far below IOV_MAX (1024).
 GATHER_MAX: Final = 64
 
-#: First and longest pause in seconds before a connect is tried again while the server's backlog is full.
+#: First and longest pause in seconds before a connect is tried again: the server's backlog is full, or it is not there.
 BACKOFF_FIRST: Final = 0.001
 BACKOFF_MAX: Final = 0.05
 
@@ -156,27 +157,24 @@ class PacketChannel(Channel):
 _CHANNELS: Final = {SocketKind.STREAM: Channel, SocketKind.SEQPACKET: PacketChannel}
 
 
-def connect(address: Address) -> Channel | None:
-    """Connect at once, or return None if the server's backlog is full; raises OSError.
+def connect(address: Address, proof: UnitProof | None = None) -> Channel:
+    """Connect at once, by a socket of `proof` where there is one; raises OSError.
 
-    A full backlog gives EAGAIN and nothing that could be polled: pause for the next of `backoff_delays`, and try
-    again.
+    A full backlog gives BlockingIOError (EAGAIN) and nothing that could be polled: pause for the next of
+    `backoff_delays`, and try again.
     """
     kind = address.kind.value | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-    connecting = socket.socket(socket.AF_UNIX, kind)
+    connecting = socket.socket(socket.AF_UNIX, kind) if proof is None else proof.open_socket(kind)
     try:
         connecting.connect(address.sockaddr)
         return _CHANNELS[address.kind](connecting)
-    except BlockingIOError:
-        connecting.close()
-        return None
     except BaseException:
         connecting.close()
         raise
 
 
 def backoff_delays() -> Iterator[float]:
-    """How many seconds to pause after each connect that found the backlog full; without end."""
+    """How many seconds to pause after each connect that found no room, or nobody; without end."""
     delay = BACKOFF_FIRST
     while True:
         yield delay

@@ -10,12 +10,12 @@ from typing_extensions import override
 from superd_client.address import Address
 from superd_client.arguments import (
     DEFAULT_TIMEOUT,
-    check_address,
+    WAIT_FOR_SERVER,
     check_call_id,
-    check_frame_limit,
     check_timeout,
 )
 from superd_client.contract import Method, P, R, UntypedMethod
+from superd_client.dialing import check_destination
 from superd_client.errors import SuperdError
 from superd_client.flows import Bound, plan_stream, plan_upload
 from superd_client.link import state_name
@@ -35,7 +35,10 @@ class Client:
 
     `address` is what protocol §9 says, by default $SUPERD_SOCKET or unix:/run/superd/superd.sock; `timeout` the
     seconds that a call may take unless it says otherwise; `frame_limit` the largest message in bytes. The first call
-    connects, and so does the next one after a connection was lost. A forked child gets a connection of its own.
+    connects, and so does the next one after a connection was lost. A server that is not there is tried again for
+    `wait_for_server` seconds, at most as long as the call may take. With `expect_unit` the server has to be of this
+    systemd unit of the system, and each connection is used only once that is proved; else calls raise WrongServer.
+    A forked child gets a connection of its own.
 
     Not to be called from a signal handler or a finalizer: they may interrupt a call of the same client.
     """
@@ -46,11 +49,14 @@ class Client:
         *,
         timeout: float = DEFAULT_TIMEOUT,
         frame_limit: int = FRAME_SIZE_DEFAULT,
+        wait_for_server: float = WAIT_FOR_SERVER,
+        expect_unit: str | None = None,
     ) -> None:
         """Check the arguments (ValueError). Connects to nothing yet."""
-        self._address: Final = check_address(address)
+        destination = check_destination(address, frame_limit, wait_for_server, expect_unit)
+        self._address: Final = destination.address
         self._timeout: Final = check_timeout(timeout)
-        self._exchange: Final = open_exchange(self._address, check_frame_limit(frame_limit))
+        self._exchange: Final = open_exchange(destination)
 
     @override
     def __repr__(self) -> str:

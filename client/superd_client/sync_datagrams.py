@@ -1,13 +1,15 @@
 """How threads exchange datagrams with a server: each call has a socket of its own, and nothing is shared."""
 
 import select
+from time import sleep
 from typing import NoReturn
 
 from typing_extensions import override
 
-from superd_client.address import Address, SocketKind
+from superd_client.address import SocketKind
 from superd_client.datagram_call import DatagramCall, no_streams
-from superd_client.errors import SuperdError
+from superd_client.dialing import Destination, Dial
+from superd_client.errors import ConnectFailed, SuperdError
 from superd_client.sockets import WAIT_MAX
 from superd_client.sync_exchange import ThreadExchange
 from superd_client.sync_link import ThreadCall
@@ -44,7 +46,7 @@ class ThreadDatagrams(ThreadExchange):
 
     def _carry_out(self, call: ThreadCall, params: bytes) -> Reply:
         while True:
-            with DatagramCall(self._address, call, params, self._frame_limit) as datagrams:
+            with self._open_call(call, params) as datagrams:
                 try:
                     self._register(call, datagrams)
                     self._send(call, datagrams)
@@ -61,7 +63,10 @@ class ThreadDatagrams(ThreadExchange):
 
     @override
     def send(self, call: ThreadCall, params: bytes) -> NoReturn:
-        raise no_streams(call, self._address)
+        raise no_streams(call, self._destination.address)
+
+    def _open_call(self, call: ThreadCall, params: bytes) -> DatagramCall:
+        return DatagramCall(self._destination.address, call, params, self._destination.frame_limit)
 
     def _register(self, call: ThreadCall, datagrams: DatagramCall) -> None:
         with self.mutex:
@@ -70,10 +75,16 @@ class ThreadDatagrams(ThreadExchange):
             self._open |= {datagrams}
 
     def _send(self, call: ThreadCall, datagrams: DatagramCall) -> None:
-        while not datagrams.send():
-            room = select.poll()
-            room.register(datagrams.gauge(), select.POLLOUT)
-            room.poll(min(call.time_left("the server was full"), WAIT_MAX) * 1000)
+        dial = Dial(call, self._destination)
+        while True:
+            try:
+                if datagrams.send():
+                    return
+                room = select.poll()
+                room.register(datagrams.gauge(), select.POLLOUT)
+                room.poll(min(call.time_left("the server was full"), WAIT_MAX) * 1000)
+            except ConnectFailed as failed:
+                sleep(dial.pause_after(failed))
             if self.closed:
                 raise call.closed()
 
@@ -89,8 +100,8 @@ class ThreadDatagrams(ThreadExchange):
                 raise call.lost("the client was closed")
 
 
-def open_exchange(address: Address, frame_limit: int) -> ThreadExchange:
-    """How to exchange messages with the server at `address`."""
-    if address.kind is SocketKind.DATAGRAM:
-        return ThreadDatagrams(address, frame_limit)
-    return ThreadExchange(address, frame_limit)
+def open_exchange(destination: Destination) -> ThreadExchange:
+    """How to exchange messages with a server."""
+    if destination.address.kind is SocketKind.DATAGRAM:
+        return ThreadDatagrams(destination)
+    return ThreadExchange(destination)

@@ -17,16 +17,17 @@ from time import sleep
 from typing import Any, Final
 from weakref import WeakSet
 
-from superd_client.address import Address
 from superd_client.arguments import CallIds
 from superd_client.calls import ATTEMPTS
 from superd_client.descriptors import Outgoing
+from superd_client.dialing import Destination, Dial, Question
 from superd_client.errors import CallTimeout, SuperdError
 from superd_client.flows import NOTHING, Outbox
 from superd_client.letters import Letter
-from superd_client.sockets import backoff_delays, connect
+from superd_client.sockets import connect
 from superd_client.sync_link import ThreadCall, ThreadLink, Turn
 from superd_client.wire.envelope import Reply, Result
+from superd_client.witness import PROOF_ROUNDS, QUESTION, RESTLESS, UnitProof, Unproved
 
 
 class ThreadExchange:
@@ -35,10 +36,9 @@ class ThreadExchange:
     #: The links that are not lost, the one for new calls among them; others wait for the last replies.
     links: tuple[ThreadLink, ...] = ()
 
-    def __init__(self, address: Address, frame_limit: int) -> None:
+    def __init__(self, destination: Destination) -> None:
         """Connect to nothing yet."""
-        self._address: Final = address
-        self._frame_limit: Final = frame_limit
+        self._destination: Final = destination
         self.closed = False
         #: Calls whose owners were collected as garbage, wherever that was: they end at the next opportunity.
         self._forgotten: Final[deque[ThreadCall]] = deque()
@@ -166,30 +166,77 @@ class ThreadExchange:
             call.sleep(call.time_left("not written"))
 
     def _await_link(self, call: ThreadCall) -> ThreadLink:
-        """Connect, unless that is done; wait while the server's backlog is full. Needs the turn."""
-        delays = backoff_delays()
+        """Connect, unless that is done; try again while the server has no room, or is not there. Needs the turn."""
+        dial = Dial(call, self._destination)
+        attempts = ATTEMPTS
         while True:
+            proof = self._destination.proof()
             with self.mutex:
-                if (link := self._open_link(call)) is not None:
+                link = self._open_link(call, proof)
+                if isinstance(link, ThreadLink) and link is self.link:
                     return link
                 call.set_alarm()
-            call.sleep(min(next(delays), call.time_left("no room in the server's backlog")))
+            if isinstance(link, OSError):
+                call.sleep(dial.pause(link))
+            elif proof is not None and not self._prove(link, proof, call):
+                attempts -= 1
+                if not attempts:
+                    raise call.unconnected("the server hangs up before its unit is proved")
 
-    def _open_link(self, call: ThreadCall) -> ThreadLink | None:
-        """The link, perhaps a new one; None if the server's backlog is full."""
+    def _open_link(self, call: ThreadCall, proof: UnitProof | None) -> ThreadLink | OSError:
+        """The link; or a new one, which needs its proof if there is one; or why there is none."""
         if self.closed:
             raise call.closed()
         if self.link is not None and self.link.check():
             return self.link
         try:
-            link = _connect(self._address, self._frame_limit)
+            link = _connect(self._destination, proof)
         except OSError as error:
-            raise call.refused_by_kernel(self._address, error) from error
-        if link is None:
-            return None
-        self.link = link
-        self.links = (*(link for link in self.links if not link.lost), self.link)
-        return self.link
+            return error
+        self.links = (*(each for each in self.links if not each.lost), link)
+        if proof is None:
+            self.link = link
+        return link
+
+    def _prove(self, link: ThreadLink, proof: UnitProof, call: ThreadCall) -> bool:
+        """Make `link` the one for new calls once its server is proved; False where the server hung up meanwhile.
+
+        Else raises WrongServer, or what else ends `call`. No other call gets there before.
+        """
+        question = Question(call)
+        try:
+            for _ in range(PROOF_ROUNDS):
+                end = self._ask(link, question)
+                if self.closed:
+                    raise call.closed()
+                if not question.check(end, hung_up=link.hung_up):
+                    return False
+                if proof.holds():
+                    with self.mutex:
+                        self.link = link
+                    return True
+        except Unproved as error:
+            raise call.wrong_server(str(error)) from error
+        finally:
+            proof.close()
+            if self.link is not link:
+                with self.mutex:
+                    link.lose("its server is not proved")
+        raise call.wrong_server(RESTLESS)
+
+    def _ask(self, link: ThreadLink, question: Question) -> Reply | SuperdError | None:
+        asked = ThreadCall(QUESTION, self.ids.make(), question.seconds())
+        try:
+            with self.mutex:
+                asked.link = link
+                link.begin(asked, question.PARAMS)
+                link.flush()
+            self.wait(asked)
+        except CallTimeout as error:
+            return error
+        finally:
+            self.forget(asked)
+        return asked.end
 
     def _write(self, link: ThreadLink, call: ThreadCall, params: bytes) -> bool:
         """Write to the end, and leave the turn; returns False, and keeps the turn, if the server had hung up.
@@ -294,13 +341,11 @@ class ThreadExchange:
             return call.end
 
 
-def _connect(address: Address, frame_limit: int) -> ThreadLink | None:
-    """A link with a connection of its own; None if the server's backlog is full. Raises OSError."""
-    channel = connect(address)
-    if channel is None:
-        return None
+def _connect(destination: Destination, proof: UnitProof | None) -> ThreadLink:
+    """A link with a connection of its own; raises OSError."""
+    channel = connect(destination.address, proof)
     try:
-        return ThreadLink(channel, frame_limit)
+        return ThreadLink(channel, destination.frame_limit)
     except BaseException:
         channel.close()
         raise

@@ -1,18 +1,14 @@
 """Who is at the other end of a connection, as the kernel says. docs/reference/policy.md says what to decide on."""
 
 import os
-import re
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain, islice
-from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Self
 
 from typing_extensions import override
 
 from superd.peer_socket import (
-    is_alive,
     kernel_has_peer_pidfd,
     open_pidfd,
     read_credentials,
@@ -20,22 +16,7 @@ from superd.peer_socket import (
     read_label,
     unpack_credentials,
 )
-
-#: A unit name as systemd.unit(5) admits it, of the two kinds that hold processes of programs.
-_UNIT: Final = re.compile(r"[A-Za-z0-9:_.\\@-]{1,247}\.(?:service|scope)")
-
-#: A user's own service manager: below it the user's units are found.
-_USER_MANAGER: Final = re.compile(r"user@[0-9]+\.service")
-
-
-class Units(NamedTuple):
-    """Where a process is: the unit of the system's manager, and, below a user's manager, the user's own unit.
-
-    Only root can make a unit of the system. A user gives the units of his own manager any name.
-    """
-
-    system: str | None = None
-    user: str | None = None
+from superd_client.units import Units, is_alive, units_of_pid
 
 
 class Caller:
@@ -140,7 +121,7 @@ class Caller:
         """The units when first asked for."""
         if self._units is None:
             with self.pidfd() as pidfd:
-                units = _units_of_pid(self._pid)
+                units = units_of_pid(self._pid)
                 # While the process lives, the pid is its own: what was read under it is of this process.
                 if pidfd is not None:
                     self._units = units if is_alive(pidfd) else Units()
@@ -153,51 +134,3 @@ class Caller:
     @override
     def __repr__(self) -> str:
         return f"Caller(uid={self._uid}, gid={self._gid}, pid={self._pid})"
-
-
-def _units_of_pid(pid: int) -> Units:
-    if pid <= 0:
-        return Units()
-    try:
-        text = Path(f"/proc/{pid}/cgroup").read_text("ascii", errors="replace")
-    except OSError:
-        return Units()
-    return units_from_cgroup(text)
-
-
-def unit_from_cgroup(text: str) -> str | None:
-    """The unit that a /proc/PID/cgroup names, in a user's manager the user's; None if there is none."""
-    units = units_from_cgroup(text)
-    return units.user or units.system
-
-
-def units_from_cgroup(text: str) -> Units:
-    """The services or scopes that a /proc/PID/cgroup names (cgroups(7)).
-
-    systemd keeps its tree in the unified hierarchy ("0::"), or on older systems in "name=systemd".
-    """
-    lines = [line.split(":", 2) for line in text.splitlines() if line.count(":") >= 2]
-    unified = [path for number, controllers, path in lines if number == "0" and not controllers]
-    named = [path for _, controllers, path in lines if "name=systemd" in controllers.split(",")]
-    found = (_units_of_path(path) for path in (*unified, *named))
-    return next((units for units in found if units.system is not None), Units())
-
-
-def _units_of_path(path: str) -> Units:
-    """The first unit below the slices; what lies below it was delegated, and is the unit's own business."""
-    first, second = islice(chain(_parts(path), ("", "")), 2)
-    if not _UNIT.fullmatch(first):
-        return Units()
-    return Units(first, second if _USER_MANAGER.fullmatch(first) and _UNIT.fullmatch(second) else None)
-
-
-def _parts(path: str) -> Iterator[str]:
-    """The parts of a cgroup path that are no slices.
-
-    systemd puts "_" before a name that could be taken for a file of the kernel; the kernel shows "/.." above the
-    root of a cgroup namespace and " (deleted)" behind a group that is gone.
-    """
-    for part in path.removesuffix(" (deleted)").split("/"):
-        name = part.removeprefix("_")
-        if name not in ("", "..") and not name.endswith(".slice"):
-            yield name

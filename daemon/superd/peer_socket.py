@@ -7,7 +7,6 @@ import contextlib
 import errno
 import functools
 import os
-import select
 import socket
 import struct
 from typing import Final, NamedTuple
@@ -110,13 +109,6 @@ def read_label(connection: socket.socket) -> str | None:
         label = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERSEC, LABEL_MAX)
         return label.rstrip(b"\0").decode("ascii") or None
     return None
-
-
-def is_alive(pidfd: int) -> bool:
-    """Whether the process of a pidfd has not ended: until then its pid is its own."""
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return not poll.poll(0)
 
 
 def _getsockopt(fd: int, option: int, size: int) -> bytes:

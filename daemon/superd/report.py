@@ -12,7 +12,7 @@ from typing import Final
 
 from superd import __version__
 from superd.listeners import Listener
-from superd.peer import Caller, unit_from_cgroup
+from superd.peer import Caller
 from superd.quota import Quota, Quotas, Totals
 from superd.registry import Registry
 from superd.sd.notify import Notifier
@@ -21,6 +21,7 @@ from superd.settings import Settings
 from superd.stats import Stats
 from superd_client.builtin import Hello, ProtocolRange, ServiceInfo, Status, Usage
 from superd_client.builtin import Listener as ListenerStatus
+from superd_client.units import unit_from_cgroup
 from superd_client.wire.limits import (
     FDS_PER_CONNECTION_MAX,
     FDS_PER_FRAME_MAX,

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from superd import peer, peer_socket
-from superd.peer import Caller, Units, unit_from_cgroup, units_from_cgroup
+from superd.peer import Caller
 from superd.peer_socket import kernel_has_peer_pidfd
+from superd_client.units import Units, unit_from_cgroup, units_from_cgroup
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can take other groups")
 needs_pidfd = pytest.mark.skipif(not kernel_has_peer_pidfd(), reason="SO_PEERPIDFD came with Linux 6.5")
@@ -258,7 +259,7 @@ def test_the_pidfd_is_of_the_process_that_connected(tmp_path: Path) -> None:
 @needs_pidfd
 def test_a_pid_that_is_used_again_gives_no_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel cannot be made to use a pid again at will; what the reused one would give is put in its place."""
-    monkeypatch.setattr(peer, "_units_of_pid", lambda _: Units("romd.service"))
+    monkeypatch.setattr(peer, "units_of_pid", lambda _: Units("romd.service"))
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "s"))
         listener.listen()
@@ -272,7 +273,7 @@ def test_a_pid_that_is_used_again_gives_no_unit(tmp_path: Path, monkeypatch: pyt
 
 @needs_pidfd
 def test_after_the_connection_the_unit_is_for_logs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peer, "_units_of_pid", lambda _: Units("romd.service"))
+    monkeypatch.setattr(peer, "units_of_pid", lambda _: Units("romd.service"))
     ours, theirs = socket.socketpair()
     with ours, theirs:
         early, late = Caller.from_socket(ours), Caller.from_socket(ours)
@@ -285,7 +286,7 @@ def test_after_the_connection_the_unit_is_for_logs_alone(monkeypatch: pytest.Mon
 
 
 def test_before_linux_6_5_the_unit_is_that_of_the_pid(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peer, "_units_of_pid", lambda _: Units("romd.service"))
+    monkeypatch.setattr(peer, "units_of_pid", lambda _: Units("romd.service"))
     monkeypatch.setattr(peer, "open_pidfd", lambda _: None)
     monkeypatch.setattr(peer, "kernel_has_peer_pidfd", lambda: False)
     ours, theirs = socket.socketpair()

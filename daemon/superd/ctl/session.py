@@ -30,7 +30,7 @@ class Session:
     def client(self) -> Client:
         """The client, for calls by the name of a method."""
         if self._client is None:
-            self._client = Client(self.address)
+            self._client = Client(self.address, wait_for_server=0)  # a person can try again
         return self._client
 
     def ask(self, method: "Method[P, R]", params: P, *, timeout: float | None = None) -> R:
