@@ -38,6 +38,8 @@ class TaskExchange:
             link.disown()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connecting = asyncio.Lock()
+        #: Why the task that connects for all has to try again; None while it proves the server's unit.
+        self._refusal: OSError | None = None
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """The running loop; raises RuntimeError where there is none, or this client belongs to another one."""
@@ -161,15 +163,14 @@ class TaskExchange:
     async def _await_link(self, call: TaskCall) -> TaskLink:
         """Connect; try again while the server has no room, or is not there. One task tries for all."""
         dial = Dial(call, self._destination)
-        refusal = None
         try:
             async with asyncio.timeout(min(dial.seconds(), WAIT_MAX)), self._connecting:
                 attempts = ATTEMPTS
                 while (link := self._ready_link(call)) is None:
                     proof = self._destination.proof()
                     opened = self._open_link(proof)
+                    self._refusal = opened if isinstance(opened, OSError) else None
                     if isinstance(opened, OSError):
-                        refusal = opened
                         await asyncio.sleep(dial.pause(opened))
                     elif proof is not None and not await self._prove(opened, proof, call):
                         attempts -= 1
@@ -179,7 +180,7 @@ class TaskExchange:
         except TimeoutError as error:
             if isinstance(error, CallTimeout):
                 raise
-            raise dial.given_up(refusal) from error
+            raise dial.given_up(self._refusal) from error
 
     def _open_link(self, proof: UnitProof | None) -> TaskLink | OSError:
         """A new link, which needs its proof if there is one; or why there is none."""
