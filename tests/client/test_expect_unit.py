@@ -84,7 +84,15 @@ def begin(tmp_path: Path, cgroup: Path) -> Begin:
             listener.bind(str(path))
             listener.listen()
             fd = listener.fileno()
-            command = [sys.executable, "-I", PROGRAM, str(fd), str(cgroup) if unit else "", how, str(uid)]
+            command = [
+                sys.executable,
+                "-I",
+                str(PROGRAM),
+                str(fd),
+                str(cgroup) if unit else "",
+                how,
+                str(uid),
+            ]
             program = subprocess.Popen(
                 command, stdout=subprocess.PIPE, text=True, pass_fds=[fd], start_new_session=True
             )
@@ -172,7 +180,7 @@ def test_a_server_of_another_unit_gets_no_call(begin: Begin, driver: type[Driver
         with (
             driver(server.address, expect_unit="better.service") as client,
             pytest.raises(
-                WrongServer, match="the server is of good.service, and better.service is asked for"
+                WrongServer, match=r"the server is of good.service, and better.service is asked for"
             ),
         ):
             client.call("a.b", {})
@@ -207,7 +215,7 @@ def test_a_stranger_who_has_the_unit_answer_is_found_out(begin: Begin, driver: t
 
 def test_a_server_that_does_not_answer_in_time(driver: type[Driver]) -> None:
     with serving(Peer.await_end) as server, driver(server.address, expect_unit="good.service") as client:
-        with pytest.raises(CallTimeout, match="the server's unit not proved within 0.1 s") as caught:
+        with pytest.raises(CallTimeout, match=r"the server's unit not proved within 0.1 s") as caught:
             client.call("a.b", {}, timeout=0.1)
         assert caught.value.outcome is Outcome.NOT_SENT
 
@@ -359,4 +367,5 @@ def test_a_process_that_cannot_be_seen_is_refused(monkeypatch: pytest.MonkeyPatc
 def test_what_no_server_can_be_proved_to_be(driver: type[Driver], unit: str, address: str) -> None:
     with pytest.raises(ValueError, match="expect_unit"):
         driver(address, expect_unit=unit)
-    driver("unix:/run/s", expect_unit="x" * 247 + ".service").close()
+    with driver("unix:/run/s", expect_unit="x" * 247 + ".service"):
+        pass

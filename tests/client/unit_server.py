@@ -11,6 +11,11 @@ import struct
 import sys
 
 
+def say(word: object) -> None:
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()
+
+
 def receive(connection: socket.socket) -> dict[str, object] | None:
     """The next message, or None at the end. A packet brings its header and its body at once."""
     header = connection.recv(4, socket.MSG_PEEK | socket.MSG_WAITALL)
@@ -18,7 +23,7 @@ def receive(connection: socket.socket) -> dict[str, object] | None:
         return None
     (length,) = struct.unpack(">I", header)
     message: dict[str, object] = json.loads(connection.recv(4 + length, socket.MSG_WAITALL)[4:])
-    print(message["method"], flush=True)
+    say(message["method"])
     return message
 
 
@@ -67,7 +72,7 @@ def relay(listener: socket.socket, arguments: argparse.Namespace) -> None:
     os.setresgid(65534, 65534, 65534)
     os.setresuid(65534, 65534, 65534)
     listener.listen()
-    print("ready", flush=True)
+    say("ready")
     while True:
         connection, _ = listener.accept()
         socket.send_fds(ours, [b"x"], [connection.fileno()])
@@ -89,7 +94,7 @@ def main() -> None:
     with socket.socket(fileno=arguments.fd) as listener:
         if arguments.how == "relay":
             relay(listener, arguments)
-        print("ready", flush=True)
+        say("ready")
         while True:
             connection, _ = listener.accept()
             with connection:
@@ -97,4 +102,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
