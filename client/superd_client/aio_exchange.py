@@ -13,7 +13,7 @@ from superd_client.dialing import Destination, Dial, Question
 from superd_client.errors import CallTimeout, ConnectFailed, SuperdError
 from superd_client.sockets import WAIT_MAX, connect
 from superd_client.wire.envelope import Reply, Result
-from superd_client.witness import PROOF_ROUNDS, QUESTION, RESTLESS, UnitProof, Unproved
+from superd_client.witness import PROOF_ROUNDS, QUESTION, UnitProof, Unproved
 
 
 class TaskExchange:
@@ -216,7 +216,7 @@ class TaskExchange:
             proof.close()
             if self.link is not link:
                 link.lose("its server is not proved")
-        raise call.wrong_server(RESTLESS)
+        raise call.wrong_server(proof.reason)
 
     async def _ask(self, link: TaskLink, question: Question) -> Reply | SuperdError | None:
         asked = TaskCall(QUESTION, self.ids.make(), question.seconds(), self.loop())
