@@ -13,7 +13,7 @@ from superd_client.dialing import Destination, Dial, Question
 from superd_client.errors import CallTimeout, ConnectFailed, SuperdError
 from superd_client.sockets import WAIT_MAX, connect
 from superd_client.wire.envelope import Reply, Result
-from superd_client.witness import PROOF_ROUNDS, QUESTION, RESTLESS, UnitProof, Unproved
+from superd_client.witness import PROOF_ROUNDS, QUESTION, UnitProof, Unproved
 
 
 class TaskExchange:
@@ -38,6 +38,8 @@ class TaskExchange:
             link.disown()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connecting = asyncio.Lock()
+        #: Why the task that connects for all has to try again; None while it proves the server's unit.
+        self._refusal: OSError | None = None
 
     def loop(self) -> asyncio.AbstractEventLoop:
         """The running loop; raises RuntimeError where there is none, or this client belongs to another one."""
@@ -161,15 +163,14 @@ class TaskExchange:
     async def _await_link(self, call: TaskCall) -> TaskLink:
         """Connect; try again while the server has no room, or is not there. One task tries for all."""
         dial = Dial(call, self._destination)
-        refusal = None
         try:
             async with asyncio.timeout(min(dial.seconds(), WAIT_MAX)), self._connecting:
                 attempts = ATTEMPTS
                 while (link := self._ready_link(call)) is None:
                     proof = self._destination.proof()
                     opened = self._open_link(proof)
+                    self._refusal = opened if isinstance(opened, OSError) else None
                     if isinstance(opened, OSError):
-                        refusal = opened
                         await asyncio.sleep(dial.pause(opened))
                     elif proof is not None and not await self._prove(opened, proof, call):
                         attempts -= 1
@@ -179,7 +180,7 @@ class TaskExchange:
         except TimeoutError as error:
             if isinstance(error, CallTimeout):
                 raise
-            raise dial.given_up(refusal) from error
+            raise dial.given_up(self._refusal) from error
 
     def _open_link(self, proof: UnitProof | None) -> TaskLink | OSError:
         """A new link, which needs its proof if there is one; or why there is none."""
@@ -215,7 +216,7 @@ class TaskExchange:
             proof.close()
             if self.link is not link:
                 link.lose("its server is not proved")
-        raise call.wrong_server(RESTLESS)
+        raise call.wrong_server(proof.reason)
 
     async def _ask(self, link: TaskLink, question: Question) -> Reply | SuperdError | None:
         asked = TaskCall(QUESTION, self.ids.make(), question.seconds(), self.loop())

@@ -90,9 +90,9 @@ class Dial:
         return min(next(self._delays), seconds)
 
     def given_up(self, error: OSError | None) -> SuperdError:
-        """The exception for a call whose time is over, or its patience, after connects that failed so."""
+        """The exception for a call whose time is over, or its patience, by how connects failed; None: by the proof."""
         if error is None or isinstance(error, BlockingIOError):
-            return self._call.timed_out(_FULL, sent=False)
+            return self._call.timed_out(_PROVING if error is None else _FULL, sent=False)
         return self._call.refused_by_kernel(self._destination.address, error)
 
     def _seconds_for(self, error: OSError) -> float:

@@ -27,7 +27,7 @@ from superd_client.letters import Letter
 from superd_client.sockets import connect
 from superd_client.sync_link import ThreadCall, ThreadLink, Turn
 from superd_client.wire.envelope import Reply, Result
-from superd_client.witness import PROOF_ROUNDS, QUESTION, RESTLESS, UnitProof, Unproved
+from superd_client.witness import PROOF_ROUNDS, QUESTION, UnitProof, Unproved
 
 
 class ThreadExchange:
@@ -222,7 +222,7 @@ class ThreadExchange:
             if self.link is not link:
                 with self.mutex:
                     link.lose("its server is not proved")
-        raise call.wrong_server(RESTLESS)
+        raise call.wrong_server(proof.reason)
 
     def _ask(self, link: ThreadLink, question: Question) -> Reply | SuperdError | None:
         asked = ThreadCall(QUESTION, self.ids.make(), question.seconds())

@@ -25,8 +25,11 @@ from superd_client.units import is_alive, units_of_pid
 #: Questions at most until a proof: two, and as many more where a restart comes between.
 PROOF_ROUNDS: Final = 4
 
-#: What is said where even that many prove nothing.
-RESTLESS: Final = "the process that answers is another one each time, or says more than it is asked"
+_RESTLESS: Final = "the process that answers is another one each time, or says more than it is asked"
+
+_UNKNOWN: Final = (
+    "no unit of the server's process can be read, and {} is asked for: is /proc hidden (ProtectProc=)?"
+)
 
 #: What is asked: every superd answers it, be it with a refusal.
 QUESTION: Final = "rpc.hello"
@@ -98,6 +101,8 @@ class UnitProof:
     def __init__(self, unit: str) -> None:
         """Begin with nothing proved; `unit` is of the system's manager."""
         self._unit: Final = unit
+        #: Why the last answer proved nothing.
+        self.reason = _RESTLESS
         self._socket: WitnessSocket | None = None
         self._writer: Writer | None = None
         self._pidfd: int | None = None
@@ -115,6 +120,7 @@ class UnitProof:
             self._socket.relieve()
             return True
         self.close()
+        self.reason = _RESTLESS
         if len(writers) == 1:
             self._hold(self._socket, *writers)
         self._socket.writers = set()
@@ -144,16 +150,13 @@ class UnitProof:
         found = units_of_pid(writer.pid).system
         if not is_alive(self._pidfd):
             return
+        if found is None:  # perhaps it is just about to end: it leaves its group before that shows
+            self.reason = _UNKNOWN.format(self._unit)
+            return
         if found != self._unit:
-            raise Unproved(_explain(found, self._unit))
+            raise Unproved(f"the server is of {found}, and {self._unit} is asked for")
         if witness.owner_uid() not in {0, writer.uid}:
             raise Unproved(
                 f"the socket was made by uid {witness.owner_uid()}, which is neither root nor the server's"
             )
         self._writer = writer
-
-
-def _explain(found: str | None, unit: str) -> str:
-    if found is None:
-        return f"no unit of the server's process can be read, and {unit} is asked for: is /proc hidden (ProtectProc=)?"
-    return f"the server is of {found}, and {unit} is asked for"
