@@ -107,16 +107,24 @@ class Quota:
             message = f"{name}: {reserved} of {total} cannot be reserved"
             raise ValueError(message)
         self.name: Final = name
-        self.total: Final = total
-        self.reserved: Final = reserved
-        self.pool: Final = total - reserved
+        self.total = total
+        self.reserved = reserved
+        self.pool = total - reserved
         self.floor: Final = floor
-        self.most: Final = self.pool if most is None else most
+        self.most = self.pool if most is None else most
         self.privileged: Final = frozenset(privileged)
         self.retry_after_usec: Final = retry_after_usec
         self._held: Final[dict[int, int]] = {}
         #: What of the pool nobody holds; less than nothing where the reserve or a floor is in use.
         self._free = self.pool
+
+    def resize(self, pool: int) -> None:
+        """Share another pool from now on, with a reserve as `Quotas` gives it. Who holds more than its share keeps it."""
+        if self.most == self.pool:
+            self.most = pool
+        self._free += pool - self.pool
+        self.pool, self.reserved = pool, pool // _RESERVE
+        self.total = pool + self.reserved
 
     # A call is charged here and given back: no more than a look into one dict and an entry, each.
 
