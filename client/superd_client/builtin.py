@@ -103,6 +103,19 @@ class Status(Report):
         default=0, description="Replies to datagrams that could not be delivered to their senders."
     )
     usage: tuple[Usage, ...] = Field(default=(), description="The resources of which something is held now.")
+    connections_shed: Count = Field(
+        default=0, description="Connections closed because there were no descriptors left for others."
+    )
+    connections_timed_out: Count = Field(
+        default=0,
+        description="Connections closed because their peers did not read, or did not finish a frame.",
+    )
+    descriptors_max: Count | None = Field(
+        default=None, description="The limit of descriptors (RLIMIT_NOFILE) of the daemon's process."
+    )
+    log_lines_left_out: Count = Field(
+        default=0, description="Log lines not written, because one user caused too many of them."
+    )
     loop_lag_usec: Count | None = Field(
         description="How late the event loop came to the last probe of its health, in microseconds; null where there was none."
     )

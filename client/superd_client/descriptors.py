@@ -238,8 +238,12 @@ def close_held(value: object) -> None:
 def close_all(fds: Iterable[int]) -> None:
     """Close numbers that nobody else owns."""
     for fd in fds:
-        with contextlib.suppress(OSError):  # what close reports of a device's last write is nobody's here
+        # What close reports of a device's last write is nobody's here. contextlib.suppress would double what this costs,
+        # and a peer can send 253 at a time.
+        try:  # noqa: SIM105
             os.close(fd)
+        except OSError:
+            pass
 
 
 def _is_dict(value: object) -> TypeGuard[dict[str, Any]]:

@@ -135,8 +135,9 @@ def method_not_found(nearest: list[str]) -> ErrorObject:
     return ErrorObject(ErrorCode.METHOD_NOT_FOUND, f"method not found{hint}", {"nearest": nearest})
 
 
-#: Names compared with an unknown one. Each costs some 35 us, which a peer could make us spend on every call.
-_COMPARED_MAX: Final = 32
+#: Names compared with an unknown one. Each costs some 35 us, which a peer could make us spend on every call, while all
+#: other peers wait.
+_COMPARED_MAX: Final = 8
 
 
 def _nearest(name: str, known: Iterable[str]) -> list[str]:

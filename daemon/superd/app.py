@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 from superd import __version__
 from superd.administration import Administrator
 from superd.deadlines import now_usec
+from superd.descriptor_limit import Room, own_limit, raise_limit, room_for
 from superd.dispatch import Dispatcher
 from superd.guard import Guard
 from superd.journal import MessageId, get_logger, set_log_level
@@ -43,6 +44,7 @@ from superd.services.protocol import protocol_service
 from superd.services.status import status_service
 from superd.session import SessionLimits
 from superd.settings import Settings
+from superd.stalls import Timeouts
 from superd.stats import Stats
 from superd.tracebacks import hide_values
 from superd.window import Window, WindowLimits
@@ -80,7 +82,7 @@ def run(settings: Settings, read_settings: Callable[[], Settings]) -> ExitStatus
     `read_settings` reads them again for a reload; raises SettingsError.
     """
     try:
-        daemon = Daemon(settings, read_settings)
+        daemon = Daemon(fit_descriptors(settings), read_settings)
     except ValueError as error:
         get_logger().error("cannot start", message_id=MessageId.START_FAILED, reason=str(error))
         return ExitStatus.FAILED
@@ -152,8 +154,37 @@ def make_quotas(settings: Settings) -> Quotas:
     return Quotas(totals_in_force(settings), privileged=(0, os.geteuid()), frame_size=settings.frame_size)
 
 
+def timeouts_of(settings: Settings) -> Timeouts:
+    """How long a peer may hold memory and do nothing about it."""
+    return Timeouts(settings.write_timeout, settings.frame_timeout)
+
+
 def _nothing_runs(*_: object) -> NoReturn:
     raise RuntimeError("these services are not served")
+
+
+def room_of(settings: Settings, limit: int) -> Room:
+    """Whether a limit of descriptors suffices for the settings."""
+    return room_for(settings.connections, settings.total_descriptors, limit)
+
+
+def fit_descriptors(settings: Settings) -> Settings:
+    """Raise the limit of descriptors as far as it goes. The settings, with as many connections as there is room for.
+
+    Too few are no reason not to start: a daemon that serves some is of more use than none.
+    """
+    room = room_of(settings, raise_limit())
+    if room.doubt is None:
+        return settings
+    get_logger().warning(
+        "too few descriptors",
+        message_id=MessageId.DESCRIPTORS_FEW,
+        reason=room.doubt,
+        limit=room.limit,
+        needed=room.needed,
+        connections=room.connections,
+    )
+    return settings.model_copy(update={"connections": room.connections})
 
 
 class Findings(NamedTuple):
@@ -166,10 +197,11 @@ class Findings(NamedTuple):
 def examine(settings: Settings) -> Findings:
     """Look at everything that a start needs, short of opening anything."""
     faults = wrong_addresses(settings.listen)
-    doubts: tuple[str, ...] = ()
+    doubt = room_of(settings, own_limit()).doubt
+    doubts: tuple[str, ...] = () if doubt is None else (doubt,)
     try:
         loaded = load_policy(settings, offered(settings).accesses, daemon_account())
-        doubts = tuple(map(str, loaded.warnings))
+        doubts = (*doubts, *map(str, loaded.warnings))
     except (StartError, PolicyError) as error:
         faults.append(str(error))
     return Findings(tuple(faults), doubts)
@@ -361,8 +393,8 @@ class Daemon:
         self._settings = settings
         set_log_level(settings.log_level)
         dispatcher.log_successes = settings.log_level == "debug"
-        self._quotas.share_as(make_quotas(settings))
-        server.limit(session_limits(settings), settings.connections)
+        self._quotas.share_as(make_quotas(fit_descriptors(settings)))
+        server.limit(session_limits(settings), timeouts_of(settings))
         reporter.limits = limits_in_force(settings)
 
     def _dispatcher(
@@ -397,7 +429,7 @@ class Daemon:
             dispatcher=dispatcher,
             parse=CallParser(registry.methods),
             limits=session_limits(self._settings),
-            connections=self._settings.connections,
+            timeouts=timeouts_of(self._settings),
             stats=self._stats,
             on_change=on_change,
         )

@@ -17,6 +17,7 @@ from superd.guard import Guard
 from superd.handlers import Endpoint, Kind
 from superd.journal import MessageId, get_logger
 from superd.peer import Caller
+from superd.peer_log import PeerLog
 from superd.quota import Quotas, Totals
 from superd.repeats import CUT_SHORT, Keyed, Repeats
 from superd.stats import Stats
@@ -80,6 +81,7 @@ class Dispatcher:
         self.deadlines: Final = Deadlines()
         self.quotas: Final = quotas or Quotas(Totals(), privileged=(0, os.geteuid()))
         self.buffers: Final = Buffers(self.quotas.buffered)
+        self.peers: Final = PeerLog(stats)
         self._states = states
         self._workers = workers
         self._stats = stats
@@ -260,28 +262,38 @@ class Dispatcher:
         `started` is in nanoseconds of CLOCK_MONOTONIC; of `cause`, or that of an InternalFault, the journal gets the
         traceback, the caller nothing.
         """
+        self._stats.notifications_failed += isinstance(call, Notification)
+        if error.code in _REFUSALS:
+            self._stats.calls_refused += 1
+        else:
+            self._stats.calls_failed += 1
+        if self.peers.limit.allows(caller.uid):
+            self._log_failed(error, call, caller, _fields(call, caller, call_id, started), cause)
+        return error.with_data(call_id=call_id)
+
+    def _log_failed(
+        self,
+        error: ErrorObject,
+        call: Request | Notification | None,
+        caller: Caller,
+        fields: dict[str, Any],
+        cause: BaseException | None,
+    ) -> None:
         if isinstance(error, InternalFault):
             cause = cause or error.cause
-        fields = _fields(call, caller, call_id, started)
         fields |= {"code": int(error.code), "reason": error.message, **self._hidden(call)}
         if error.code == ErrorCode.RESOURCE_EXHAUSTED:
             fields |= {name: error.data.get(name) for name in ("resource", "used", "limit")}
-        self._stats.notifications_failed += isinstance(call, Notification)
         denial = None if call is None else self._guard.explain_denial(error, call.method, caller)
         if denial is not None:
-            self._stats.calls_refused += 1
             self._log.warning("call denied", message_id=MessageId.CALL_DENIED, **fields, **denial)
         elif error.code in _REFUSALS:
-            self._stats.calls_refused += 1
             tell = self._log.info if error.code == ErrorCode.CONFLICT else self._log.warning
             tell("call refused", message_id=MessageId.CALL_REFUSED, **fields)
         elif error.code == ErrorCode.INTERNAL_ERROR:
-            self._stats.calls_failed += 1
             self._log.error("call failed", message_id=MessageId.CALL_FAILED, exc_info=cause, **fields)
         else:
-            self._stats.calls_failed += 1
             self._log.info("call failed", message_id=MessageId.CALL_FAILED, **fields)
-        return error.with_data(call_id=call_id)
 
     def _hidden(self, call: Request | Notification | None) -> dict[str, Any]:
         """What the log must not show of a call, for superd.journal."""
@@ -298,8 +310,9 @@ class Dispatcher:
     def abandoned(self, call: Request | Notification, caller: Caller, call_id: str) -> None:
         """Count and log a call whose caller went away."""
         self._stats.calls_failed += 1
-        fields = _fields(call, caller, call_id, None)
-        self._log.info("peer vanished, call cancelled", message_id=MessageId.PEER_VANISHED, **fields)
+        if self.peers.limit.allows(caller.uid):
+            fields = _fields(call, caller, call_id, None)
+            self._log.info("peer vanished, call cancelled", message_id=MessageId.PEER_VANISHED, **fields)
 
 
 async def _produce(work: Work, items: Any, sink: Sink) -> None:

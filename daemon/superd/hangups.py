@@ -3,6 +3,10 @@
 import asyncio
 import select
 from collections.abc import Callable
+from typing import Final
+
+#: Peers whose end is told in one turn of the loop: a user whose thousand connections vanish must not stop the others.
+_PER_TURN: Final = 8
 
 
 class HangupWatch:
@@ -40,5 +44,5 @@ class HangupWatch:
         self._epoll.close()
 
     def _tell(self) -> None:
-        for fd, _ in self._epoll.poll(0):
+        for fd, _ in self._epoll.poll(0, _PER_TURN):
             self._callbacks[fd]()

@@ -32,7 +32,8 @@ class PacketTransport(Transport):
 
     @override
     def _readable(self) -> None:
-        self.read_available(_PACKETS_PER_TURN)
+        if self._receiver.may_read():
+            self.read_available(_PACKETS_PER_TURN)
 
     @override
     def _receive(self) -> bool:

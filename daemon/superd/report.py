@@ -4,6 +4,7 @@ import asyncio
 import functools
 import os
 import re
+import resource
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
@@ -95,6 +96,7 @@ class Reporter:
                 for service in self._registry().services
             ),
             connections=counts.pop("connections_open"),
+            descriptors_max=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
             loop_lag_usec=self._watchdog.lag_usec,
             usage=tuple(
                 _usage(quota, shows_users=shows_users) for quota in self._quotas.all() if quota.users()

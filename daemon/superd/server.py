@@ -1,35 +1,29 @@
-"""Listeners -> sessions: accepts connections, admits or refuses them, and ends them all."""
+"""Listeners -> sessions: opens a session for each connection that is admitted, and ends them all."""
 
 import asyncio
-import contextlib
 import itertools
 import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
+from superd.acceptor import Acceptor
+from superd.admission import Admission
 from superd.datagrams import DatagramListener
 from superd.departures import Departures
 from superd.dispatch import Dispatcher
 from superd.handover import Saved
 from superd.hangups import HangupWatch
-from superd.journal import MessageId, get_logger
 from superd.listeners import Listener
+from superd.pace import Pace
 from superd.packets import PacketTransport
 from superd.peer import Caller
 from superd.session import Session, SessionLimits
+from superd.stalls import Stalls, Timeouts
 from superd.stats import Stats
 from superd.transport import StreamTransport, Transport
 from superd_client.address import SocketKind
-from superd_client.ancillary import receive_descriptors_only
-from superd_client.wire.errors import ErrorCode, ErrorObject
-from superd_client.wire.server import ParseCall, ServerConnection
-
-#: Connections accepted before the loop gets a turn: a flood of connects must not starve the peers that are served.
-_ACCEPTS_PER_TURN: Final = 32
-
-#: Seconds without accepting after it failed, as a rule for want of descriptors. The connections wait in the backlog.
-_ACCEPT_PAUSE: Final = 0.1
+from superd_client.wire.server import ParseCall
 
 #: Seconds that cancelled handlers have to clean up before their connections are closed.
 _CANCEL_GRACE: Final = 1.0
@@ -48,16 +42,15 @@ class Server:
         dispatcher: Dispatcher,
         parse: ParseCall,
         limits: SessionLimits,
-        connections: int,
+        timeouts: Timeouts,
         stats: Stats,
         on_change: Callable[[], None],
     ) -> None:
-        """Admit at most `connections` peers at a time."""
+        """`timeouts` are those of peers that hold memory and do nothing about it."""
         self.listeners: Final = tuple(listeners)
         self._dispatcher = dispatcher
         self._parse = parse
         self._limits = limits
-        self._connections = connections
         self._stats = stats
         self._on_change = on_change
         self._sessions: set[Session] = set()
@@ -66,9 +59,9 @@ class Server:
         self._datagrams: set[DatagramListener] = set()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._retries: dict[Listener, asyncio.TimerHandle] = {}
-        self._accept_is_failing = False
         self._accepts_no_more = False
+        self._admission = Admission[Session](dispatcher.quotas)
+        self._stalls = Stalls(lambda: self._sessions, timeouts)
 
     @property
     def sessions(self) -> Collection[Session]:
@@ -80,10 +73,10 @@ class Server:
         """Bytes of a frame, at most."""
         return self._limits.frame_size
 
-    def limit(self, limits: SessionLimits, connections: int) -> None:
+    def limit(self, limits: SessionLimits, timeouts: Timeouts) -> None:
         """Keep to these limits from now on. What is over one of them stays, and nothing is added to it."""
         self._limits = limits
-        self._connections = connections
+        self._stalls.limit(timeouts)
         for served in self._served():
             served.limit(limits)
 
@@ -91,6 +84,8 @@ class Server:
         """Go on with the connections of the process before this one, and begin to accept."""
         self._loop = asyncio.get_running_loop()
         self._hangups = HangupWatch(self._loop)
+        self._pace = Pace(self._loop)
+        self._acceptor = Acceptor(self._dispatcher, self._admission, self._pace, self._admit)
         for each in saved:
             self._take_over(each)
         for listener in self.listeners:
@@ -98,7 +93,7 @@ class Server:
             if listener.kind is SocketKind.DATAGRAM:
                 self._serve_datagrams(listener)
             else:
-                self._resume(listener)
+                self._acceptor.listen(listener)
 
     def _serve_datagrams(self, listener: Listener) -> None:
         served = DatagramListener(
@@ -117,42 +112,7 @@ class Server:
         self._datagrams.discard(served)
         self._check_idle()
 
-    def _resume(self, listener: Listener) -> None:
-        self._loop.add_reader(listener.sock.fileno(), self._accept, listener)
-
-    def _accept(self, listener: Listener) -> bool:
-        """Accept some connections; whether more may wait."""
-        for _ in range(_ACCEPTS_PER_TURN):
-            try:
-                sock, _ = listener.sock.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return False
-            except OSError as error:
-                self._accept_failed(listener, error)
-                return False
-            self._accept_is_failing = False
-            self._admit(sock, listener.kind)
-        return True
-
-    def _accept_failed(self, listener: Listener, error: OSError) -> None:
-        """Wait a little: readiness is level-triggered and would call us again at once, for ever."""
-        if not self._accept_is_failing:
-            self._accept_is_failing = True
-            get_logger().error(
-                "cannot accept connections",
-                message_id=MessageId.ACCEPT_FAILED,
-                reason=error.strerror,
-                listener=listener.address,
-            )
-        self._loop.remove_reader(listener.sock.fileno())
-        self._retries[listener] = self._loop.call_later(_ACCEPT_PAUSE, self._resume, listener)
-
-    def _admit(self, sock: socket.socket, kind: SocketKind) -> None:
-        receive_descriptors_only(sock)
-        caller = Caller.from_socket(sock)
-        if len(self._sessions) >= self._connections:
-            self._turn_away(sock, caller)
-            return
+    def _admit(self, sock: socket.socket, kind: SocketKind, caller: Caller) -> None:
         self._stats.connections_accepted += 1
         self._open(sock, kind, caller)
 
@@ -166,6 +126,7 @@ class Server:
             saved.close_carried()
             sock.close()
             return
+        self._admission.charge(caller.uid)
         self._open(sock, SocketKind(sock.type), caller).resume(saved)
 
     def _open(self, sock: socket.socket, kind: SocketKind, caller: Caller) -> Session:
@@ -175,13 +136,16 @@ class Server:
             dispatcher=self._dispatcher,
             parse=self._parse,
             limits=self._limits,
+            pace=self._pace,
             on_closed=self._session_closed,
             packets=kind is SocketKind.SEQPACKET,
         )
         self._sessions.add(session)
+        self._admission.entered(caller.uid, session)
         self._idle.clear()
         self._stats.connections_open += 1
         session.start(self._loop, self._transport(sock, kind, session))
+        self._stalls.start()
         self._on_change()
         return session
 
@@ -190,34 +154,10 @@ class Server:
             return PacketTransport(self._loop, sock, session, self._hangups, self._limits.frame_size)
         return StreamTransport(self._loop, sock, session, self._hangups)
 
-    def _turn_away(self, sock: socket.socket, caller: Caller) -> None:
-        """Say why, as far as the kernel takes it at once, and close."""
-        call_id = self._dispatcher.call_id(None)
-        data = {
-            "call_id": call_id,
-            "resource": "connections",
-            "used": len(self._sessions),
-            "limit": self._connections,
-        }
-        error = ErrorObject(ErrorCode.RESOURCE_EXHAUSTED, "too many connections", data)
-        self._stats.connections_refused += 1
-        get_logger().warning(
-            "connection refused",
-            message_id=MessageId.CONNECTION_REFUSED,
-            call_id=call_id,
-            peer_uid=caller.uid,
-            peer_pid=caller.pid,
-            peer_unit=caller.unit,
-            code=int(error.code),
-            reason=f"{error.message}: {self._connections} are open",
-        )
-        with sock, contextlib.suppress(OSError):
-            sock.setblocking(False)
-            sock.send(ServerConnection(frame_limit=self._limits.frame_size).send_refusal(None, error))
-
     def _session_closed(self, session: Session) -> None:
         self._sessions.discard(session)
         self.departures.left(session)
+        self._admission.left(session.caller.uid, session)
         self._stats.connections_open -= 1
         self._check_idle()
         self._on_change()
@@ -238,8 +178,7 @@ class Server:
         ended = await self._idle_within(timeout)
         if not ended:
             await self._cancel_all()
-        self._hangups.close()
-        self._dispatcher.deadlines.close()
+        self._close()
         return ended
 
     async def suspend(self, timeout: float) -> bool:  # noqa: ASYNC109 - as for drain
@@ -275,8 +214,7 @@ class Server:
         for served in self._served():
             served.abort()
         await self._idle_within(_CANCEL_GRACE)
-        self._hangups.close()
-        self._dispatcher.deadlines.close()
+        self._close()
 
     def _tasks(self, *, streams: bool) -> set[asyncio.Task[None]]:
         return {task for session in self._sessions for task in session.tasks(streams=streams)}
@@ -287,6 +225,14 @@ class Server:
             if not await _ended_within(tasks, deadline - time.monotonic()):
                 return False
         return True
+
+    def _close(self) -> None:
+        """Stop every timer and give back every descriptor."""
+        self._hangups.close()
+        self._acceptor.close()
+        self._stalls.close()
+        self._dispatcher.deadlines.close()
+        self._dispatcher.peers.limit.end_window()
 
     async def _cancel_all(self) -> None:
         for served in self._served():
@@ -306,13 +252,9 @@ class Server:
         for listener in self.listeners:
             if listener.kind is SocketKind.DATAGRAM:
                 continue  # it is drained as a session is
-            self._loop.remove_reader(listener.sock.fileno())
             # What waits to be accepted is ours alone; with systemd the next process accepts it.
-            while not listener.activated and self._accept(listener):
-                pass
+            self._acceptor.stop(listener, accept_the_rest=not listener.activated)
             listener.close()
-        for handle in self._retries.values():
-            handle.cancel()
 
     def _served(self) -> tuple[Session | DatagramListener, ...]:
         return (*self._sessions, *self._datagrams)

@@ -13,15 +13,16 @@ from superd.buffers import Account
 from superd.calls import CANCELLED, KICKED, STOPPED, Calls
 from superd.dispatch import Dispatcher
 from superd.handover import Saved
-from superd.journal import MessageId, get_logger
 from superd.outbox import Outbox
+from superd.pace import CONNECTION_UNITS, REFUSAL_UNITS, Pace
 from superd.peer import Caller
+from superd.stalls import Pending
 from superd.transport import Transport
 from superd_client.descriptors import close_all
 from superd_client.wire.connection import PeerClosed
 from superd_client.wire.control import Cancel, Credit, End
 from superd_client.wire.envelope import Notification, Request
-from superd_client.wire.errors import ErrorObject, RemoteProtocolError
+from superd_client.wire.errors import ErrorCode, ErrorObject, RemoteProtocolError
 from superd_client.wire.limits import STREAMS_DEFAULT
 from superd_client.wire.server import (
     Item,
@@ -33,9 +34,9 @@ from superd_client.wire.server import (
 )
 from superd_client.wire.states import RECEIVING, REPLYING, State
 
-#: Messages of one peer handled before the loop gets a turn: one read may bring 2,000 that are refused, and to say
-#: why takes its time.
-_MESSAGES_PER_TURN: Final = 64
+_UNFINISHED: Final = ErrorObject(
+    ErrorCode.DEADLINE_EXCEEDED, "a frame was begun and not finished in time", {}
+)
 
 
 class SessionLimits(NamedTuple):
@@ -70,6 +71,7 @@ class Session:
         dispatcher: Dispatcher,
         parse: ParseCall,
         limits: SessionLimits,
+        pace: Pace,
         on_closed: Callable[["Session"], None],
         packets: bool = False,
     ) -> None:
@@ -81,6 +83,8 @@ class Session:
         self._dispatcher = dispatcher
         self._limits = limits
         self._kind: Final = "seqpacket" if packets else "stream"
+        self._pace = pace
+        self._lane = pace.join(caller.uid)
         self._on_closed = on_closed
         self._connection = ServerConnection(parse=parse, frame_limit=limits.frame_size, packets=packets)
         self._account = Account(dispatcher.buffers, caller.uid, limits.write_buffer, self._room_again)
@@ -96,7 +100,10 @@ class Session:
         )
         self._paused = False
         self._pumping = False
+        #: Set while it waits for its turn (superd.pace).
         self._pump_scheduled = False
+        #: Set where that was because it had something to read.
+        self._read_is_due = False
         self._draining = False
         #: Set while the connection is to be saved: nothing more is begun than what its open uploads need.
         self._suspended = False
@@ -108,15 +115,29 @@ class Session:
         self._lost = False
         self._is_over = False
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has a descriptor."""
+        return self._transport.is_open
+
     def start(self, loop: asyncio.AbstractEventLoop, transport: Transport) -> None:
         """Begin to read."""
         self._loop = loop
         self._connection.send_limit = min(self._limits.frame_size, transport.frame_max)
         self._transport = transport
         self._outbox.start(loop, transport)
+        self._lane.left -= CONNECTION_UNITS
         transport.resume_reading()
 
     # --- from the transport -----------------------------------------------------------------------------------
+
+    def may_read(self) -> bool:
+        """Whether it is this peer's turn to be read from; where it is not, that comes by itself."""
+        if self._pace.may_work(self._lane):
+            return True
+        self._read_is_due = True
+        self._wait_for_turn()
+        return False
 
     def data_received(self, data: bytes, fds: Sequence[int]) -> None:
         """Take what was read, and own its descriptors; b"" is the end of file."""
@@ -124,13 +145,13 @@ class Session:
             self._connection.drain()  # we made this end of file: it may cut a frame
         self._bytes_received += len(data)
         self._connection.receive_data(data, fds)
-        self._pump()
+        self._has_read(len(data), len(fds))
 
     def packet_received(self, data: bytes, fds: Sequence[int], length: int) -> None:
         """Take a packet, and own its descriptors; `length` is what it had before it was cut."""
         self._bytes_received += length
         self._connection.receive_packet(data, fds, length)
-        self._pump()
+        self._has_read(len(data), len(fds))
 
     def write_buffer_drained(self) -> None:
         """Go on where backpressure had stopped."""
@@ -159,10 +180,35 @@ class Session:
 
     # --- messages ------------------------------------------------------------------------------------------------
 
+    def _has_read(self, size: int, fds: int) -> None:
+        self._lane.charge_read(size, fds)
+        self._pump()
+
     def _pump(self) -> None:
-        """Handle messages until there are none, or until enough is under way."""
+        """Handle messages until there are none, until enough is under way, or until it is another peer's turn."""
         if self._pumping or self._pump_scheduled:
             return
+        if self._pace.may_work(self._lane):
+            self._work()
+        else:
+            self._wait_for_turn()
+
+    def _wait_for_turn(self) -> None:
+        if not self._pump_scheduled:
+            self._pump_scheduled = True
+            self._pause()
+            self._pace.wait(self._lane, self._turn_came)
+
+    def _turn_came(self) -> None:
+        self._pump_scheduled = False
+        if self._is_over:
+            return
+        self._work()
+        if self._read_is_due:
+            self._read_is_due = False
+            self._transport.read_available(1)
+
+    def _work(self) -> None:
         self._pumping = self._outbox.is_held = True
         try:
             self._handle_messages()
@@ -176,9 +222,11 @@ class Session:
         self._conclude()
 
     def _handle_messages(self) -> None:
-        for _ in range(_MESSAGES_PER_TURN):
-            if self._is_full():
-                break
+        lane = self._lane
+        while not self._is_full():
+            if lane.left <= 0:
+                self._wait_for_turn()
+                return
             event = self._connection.next_event()
             if event is None:
                 awaited = self._connection.awaited
@@ -186,16 +234,13 @@ class Session:
                     break
                 self._resume()
                 return
+            lane.left -= 1
             self._handle(event)
-        else:
-            self._pump_scheduled = True
-            self._loop.call_soon(self._pump_again)
+        self._pause()
+
+    def _pause(self) -> None:
         self._paused = True
         self._transport.pause_reading()
-
-    def _pump_again(self) -> None:
-        self._pump_scheduled = False
-        self._pump()
 
     def _is_full(self) -> bool:
         if self._suspended and not (self._calls.open_streams or self._lost):
@@ -214,6 +259,8 @@ class Session:
 
     def _handle(self, event: ServerEvent) -> None:
         if isinstance(event, Request | Notification):
+            if isinstance(event.params, ErrorObject):
+                self._lane.left -= REFUSAL_UNITS
             self._calls.begin(self._dispatcher.screen(event, self.caller))
         elif isinstance(event, Refused):
             self._refuse(event)
@@ -224,6 +271,7 @@ class Session:
             self._steer(event)
 
     def _refuse(self, refused: Refused) -> None:
+        self._lane.left -= REFUSAL_UNITS
         call_id = self._dispatcher.call_id(refused.call)
         error = self._dispatcher.failed(refused.error, refused.call, self.caller, call_id)
         if not isinstance(refused.call, Notification):
@@ -252,22 +300,45 @@ class Session:
 
     def _framing_lost(self, error: ErrorObject) -> None:
         call_id = self._dispatcher.call_id(None)
-        get_logger().warning(
-            "framing lost, connection closed",
-            message_id=MessageId.FRAMING_LOST,
-            call_id=call_id,
-            code=int(error.code),
-            reason=error.message,
-            peer_uid=self.caller.uid,
-            peer_pid=self.caller.pid,
-            peer_unit=self.caller.unit,
-        )
-        refusal = self._connection.send_refusal(None, error.with_data(call_id=call_id))
-        self._outbox.add(refusal, more_follows=False)
-        self._outbox.flush()
+        self._dispatcher.peers.framing_lost(self.caller, call_id, error)
+        self._paused = False  # there is nothing left to go on with, also where the connection is lost already
+        self._dismiss(error.with_data(call_id=call_id))
+
+    def shed(self, error: ErrorObject) -> None:
+        """Close at once, because others need its descriptor."""
+        call_id = self._dispatcher.call_id(None)
+        self._dispatcher.peers.shed(self.caller, call_id, error)
+        self._dismiss(error.with_data(call_id=call_id))
+
+    def _dismiss(self, error: ErrorObject | None) -> None:
+        """Cancel the calls and close. The peer gets what the kernel takes at once: it may never read."""
+        if error is not None and self._connection.state is not State.CLOSED:
+            self._outbox.add(self._connection.send_refusal(None, error), more_follows=False)
+            self._outbox.flush()
         self._calls.abandon()
-        # A peer that broke the protocol gets what the kernel takes at once: it may never read.
         self._transport.abort()
+
+    # --- peers that hold memory (superd.stalls) ----------------------------------------------------------------------
+
+    def pending(self) -> Pending:
+        """What the peer has to do. A frame that we do not read on, since the peer has too much under way, can wait."""
+        is_read = not self._paused or self._pump_scheduled
+        return Pending(
+            self._transport.bytes_sent if self._transport.bytes_waiting else None,
+            self._connection.unfinished if is_read else None,
+        )
+
+    def does_not_read(self, seconds: float) -> None:
+        """Give the peer up: replies have waited for it too long."""
+        waiting = self._transport.bytes_waiting
+        self._dispatcher.peers.stalled(self.caller, seconds, bytes_waiting=waiting, unfinished=False)
+        self._dismiss(None)
+
+    def does_not_finish(self, seconds: float) -> None:
+        """Give the peer up: a frame was begun and does not end."""
+        waiting = self._transport.bytes_waiting
+        self._dispatcher.peers.stalled(self.caller, seconds, bytes_waiting=waiting, unfinished=True)
+        self._dismiss(_UNFINISHED.with_data(call_id=self._dispatcher.call_id(None)))
 
     def _progress(self) -> None:
         """A call was answered or has ended."""
@@ -296,6 +367,7 @@ class Session:
             self._connection.close()
             close_all(self._connection.take_surplus())
             self._account.close()
+            self._pace.leave(self._lane)
             self._on_closed(self)
 
     def drain(self) -> None:

@@ -63,6 +63,16 @@ TOTAL_BYTES_MIN: Final = 1024 * 1024
 #: A day. Timers of the event loop are exact up to here, and a longer drain is a typing error.
 DRAIN_TIMEOUT_MAX: Final = 86_400.0
 
+#: Seconds without a byte read by a peer for which replies wait. A process that is stopped in a debugger, or waits for a
+#: disk, comes back within it; TCP servers give as much (nginx: send_timeout, 60 s).
+WRITE_TIMEOUT_DEFAULT: Final = 30.0
+
+#: Seconds for a whole frame. Of 256 MiB it takes less than one where both ends have a processor.
+FRAME_TIMEOUT_DEFAULT: Final = 60.0
+
+#: The shortest of these times-out: below it a busy host would cut honest peers off.
+TIMEOUT_MIN: Final = 0.1
+
 #: Characters of a wrong value that an error repeats.
 VALUE_SHOWN_MAX: Final = 40
 
@@ -148,6 +158,9 @@ Seconds = Annotated[
 Mode = Annotated[
     int, BeforeValidator(parse_mode), PlainSerializer(lambda mode: f"{mode:04o}", when_used="json")
 ]
+Timeout = Annotated[
+    float, BeforeValidator(parse_seconds), Field(ge=TIMEOUT_MIN, le=DRAIN_TIMEOUT_MAX, allow_inf_nan=False)
+]
 BuiltinService = Literal["echo", "status", "discover"]
 
 
@@ -228,6 +241,14 @@ class Settings(BaseSettings):
     call_rate: Annotated[int, BeforeValidator(_refuse_bool), Field(ge=0)] = Field(
         default=0,
         description="Calls of one user in a second above which they are refused; 0: any number.",
+    )
+    write_timeout: Annotated[Timeout, LIVE] = Field(
+        default=WRITE_TIMEOUT_DEFAULT,
+        description="Seconds in which a peer has to read something of the replies that wait: bounds how long it holds memory.",
+    )
+    frame_timeout: Annotated[Timeout, LIVE] = Field(
+        default=FRAME_TIMEOUT_DEFAULT,
+        description="Seconds in which a peer has to finish a frame that it began: bounds how long it holds memory.",
     )
     worker_threads: Count = Field(
         default=WORKER_THREADS_DEFAULT,

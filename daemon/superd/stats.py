@@ -24,6 +24,9 @@ class StatsSnapshot:
     notifications_failed: int
     datagrams_dropped: int
     replies_dropped: int
+    connections_shed: int
+    connections_timed_out: int
+    log_lines_left_out: int
 
 
 @dataclass(slots=True)
@@ -41,6 +44,9 @@ class Stats:
     notifications_failed: int = 0
     datagrams_dropped: int = 0
     replies_dropped: int = 0
+    connections_shed: int = 0
+    connections_timed_out: int = 0
+    log_lines_left_out: int = 0
     #: Microseconds of CLOCK_MONOTONIC, as systemd counts them.
     started_usec: int = field(default_factory=_now_usec)
 
@@ -64,4 +70,7 @@ class Stats:
             notifications_failed=self.notifications_failed,
             datagrams_dropped=self.datagrams_dropped,
             replies_dropped=self.replies_dropped,
+            connections_shed=self.connections_shed,
+            connections_timed_out=self.connections_timed_out,
+            log_lines_left_out=self.log_lines_left_out,
         )

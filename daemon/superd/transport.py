@@ -30,6 +30,9 @@ _BUFFERS_PER_WRITE: Final = 64
 class Receiver(Protocol):
     """Who owns a transport."""
 
+    def may_read(self) -> bool:
+        """Whether to read now what has come; where not, the receiver has paused the reading, and will see to it."""
+
     def data_received(self, data: bytes, fds: Sequence[int]) -> None:
         """Take what one read brought, and own its descriptors; b"" is the end of file, and nothing follows it."""
 
@@ -97,6 +100,11 @@ class Transport(ABC):
         """Whether close or abort was called, or the connection was lost."""
         return self._closing
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the socket is open still."""
+        return not self._closed
+
     def resume_reading(self) -> None:
         """Read when there is something to read."""
         if self._reading or self._closing:
@@ -151,7 +159,8 @@ class Transport(ABC):
             reads -= 1
 
     def _readable(self) -> None:
-        self._read()
+        if self._receiver.may_read():
+            self._read()
 
     def _read(self) -> bool:
         """Read once; whether more may be there."""

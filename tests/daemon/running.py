@@ -23,6 +23,7 @@ from superd.service import Context, Service
 from superd.services.echo import echo_service
 from superd.services.protocol import protocol_service
 from superd.session import SessionLimits
+from superd.stalls import Timeouts
 from superd.stats import Stats
 from superd.window import Window
 from superd_client.builtin import Hello, Nothing, ProtocolRange
@@ -36,6 +37,10 @@ T = TypeVar("T")
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 LOOPS: Final[dict[str, LoopFactory]] = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 LIMITS: Final = SessionLimits(frame_size=1 << 20, calls_in_flight=64, write_buffer=1 << 16)
+
+
+#: Nobody waits so long.
+TIMEOUTS: Final = Timeouts(write=600.0, frame=600.0)
 
 
 def service_of(
@@ -145,6 +150,7 @@ def running_server(
     loop: LoopFactory = asyncio.new_event_loop,
     limits: SessionLimits = LIMITS,
     connections: int = 64,
+    timeouts: Timeouts = TIMEOUTS,
     workers: int = 2,
     states: Mapping[str, Any] | None = None,
     debug: bool = False,
@@ -158,7 +164,7 @@ def running_server(
     changes = Changes()
     with tempfile.TemporaryDirectory(prefix="superd-") as folder, captured_logs(changes) as logs:
         running = Running(os.path.join(folder, "s"), logs, changes)  # noqa: PTH118
-        running.quotas = quotas or Quotas(Totals(), privileged=(0, os.geteuid()))
+        running.quotas = quotas or Quotas(Totals(connections=connections), privileged=(0, os.geteuid()))
         pool = ThreadPoolExecutor(workers)
         ready, stop, leftovers = threading.Event(), asyncio.Event(), set[asyncio.Task[Any]]()
 
@@ -189,7 +195,7 @@ def running_server(
                 dispatcher=running.dispatcher,
                 parse=CallParser(registry.methods),
                 limits=limits,
-                connections=connections,
+                timeouts=timeouts,
                 stats=running.stats,
                 on_change=changes.notify,
             )

@@ -1,6 +1,7 @@
 """Peers of other users: a process takes their ids, connects, and hands its connection over."""
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from typing import Self
 import pytest
 from typing_extensions import override
 
+from superd.listeners import Listener, bind_listener
 from tests.daemon.raw import PATIENCE, RawClient
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can connect as another user")
@@ -24,6 +26,16 @@ with socket.socket(socket.AF_UNIX) as sock, socket.socket(fileno=int(fd)) as hom
     socket.send_fds(home, [b"x"], [sock.fileno()])
     home.recv(1)
 """
+
+
+class Abstract:
+    """An abstract name, to which any user may connect, for a running server to listen on."""
+
+    def __init__(self) -> None:
+        self.name = f"superd-test-{secrets.token_hex(6)}"
+
+    def listeners(self, path: str) -> list[Listener]:
+        return [bind_listener(f"unix:{path}", 0o600), bind_listener(f"unix:@{self.name}", 0o600)]
 
 
 class Stranger(RawClient):

@@ -14,12 +14,13 @@ from typing_extensions import override
 
 from superd.administration import TARGETS_SHOWN, Administrator
 from superd.journal import MessageId
+from superd.quota import Quotas, Totals
 from superd.service import Service
 from superd.session import SessionLimits
 from superd_client.administration import PEER_SIZE_MAX, PEERS_MAX, WAIT_USEC_MAX, PeerInfo
 from superd_client.wire.limits import FRAME_SIZE_MIN
 from tests.daemon.raw import GOAWAY, PATIENCE, RawClient, echo, frame, request
-from tests.daemon.running import LIMITS, Gate, LoopFactory, Running, running_server, service_of
+from tests.daemon.running import LIMITS, TIMEOUTS, Gate, LoopFactory, Running, running_server, service_of
 from tests.daemon.streaming import Flow, receive_items, start
 
 #: What an operator sees of one connection.
@@ -431,7 +432,8 @@ def test_the_stop_of_the_daemon_does_not_wait_for_a_drain_that_waits() -> None:
 
 def change(server: Running, limits: SessionLimits, connections: int = 64) -> None:
     async def apply() -> None:
-        server.server.limit(limits, connections)
+        server.quotas.share_as(Quotas(Totals(connections=connections)))
+        server.server.limit(limits, TIMEOUTS)
 
     server.run(apply())
 

@@ -317,3 +317,16 @@ def test_a_rate_is_the_burst_of_one_second() -> None:
     assert quotas.rate is not None
     assert (quotas.rate.per_second, quotas.rate.burst) == (5, 5)
     assert [quotas.rate.take(ROOT, 0) for _ in range(6)] == [None] * 6
+
+
+@pytest.mark.parametrize("pool", [10, 160, 1600])
+def test_a_pool_may_be_changed_while_it_is_in_use(pool: int) -> None:
+    quota = Quotas(Totals(connections=96), privileged=[ROOT]).connections
+    for _ in range(48):
+        assert quota.take(ANN) is None
+    quota.share_as(Quotas(Totals(connections=pool), privileged=[ROOT]).connections)
+    assert (quota.pool, quota.reserved, quota.total) == (pool, pool // 16, pool + pool // 16)
+    assert quota.limit(ANN) == pool // 2
+    assert quota.used_by_all == 48
+    assert (quota.take(ANN) is None) == (pool > 96)
+    assert quota.limit(ROOT) == max(0, pool - quota.used(ANN))

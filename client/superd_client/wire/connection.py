@@ -67,6 +67,11 @@ class Connection:
             else:
                 self.receive_data(data, fds)
 
+    @property
+    def unfinished(self) -> int | None:
+        """Something that is the same until the frame is finished of which a part has come; None where none has."""
+        return self._decoder.unfinished
+
     def drain(self) -> None:
         """Begin nothing new from now on. An end of file inside a frame is then no fault: this end may have made it."""
         self.state = advance(self.state, Input.DRAIN)

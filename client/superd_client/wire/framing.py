@@ -72,6 +72,11 @@ class FrameDecoder:
         """Bytes received and not yet handed out."""
         return len(self._buffer) - self._position
 
+    @property
+    def unfinished(self) -> int | None:
+        """Where in the stream the frame begins of which a part has come; None where none has."""
+        return self._base + self._position if self.buffered else None
+
     def receive_data(self, data: bytes, fds: Sequence[int] = ()) -> None:
         """Take bytes as they came in one read, and the descriptors that came with it.
 
@@ -203,6 +208,11 @@ class PacketDecoder:
     def buffered(self) -> int:
         """Bytes received and not yet handed out."""
         return sum(len(packet) for packet, _, _ in self._packets)
+
+    @property
+    def unfinished(self) -> None:
+        """A packet comes as a whole."""
+        return
 
     def receive_packet(self, data: bytes, fds: Sequence[int], length: int) -> None:
         """Take one packet, which had `length` bytes before it was cut to `data`, and its descriptors.
