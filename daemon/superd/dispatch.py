@@ -81,7 +81,7 @@ class Dispatcher:
         self.deadlines: Final = Deadlines()
         self.quotas: Final = quotas or Quotas(Totals(), privileged=(0, os.geteuid()))
         self.buffers: Final = Buffers(self.quotas.buffered)
-        self.peers: Final = PeerLog(stats)
+        self.peers: Final = PeerLog(stats, self.quotas.privileged)
         self._states = states
         self._workers = workers
         self._stats = stats

@@ -1,5 +1,6 @@
 """Lines of the journal about connections: counted, and limited for each user."""
 
+from collections.abc import Container
 from typing import Any, Final
 
 from superd.journal import MessageId, get_logger
@@ -12,10 +13,10 @@ from superd_client.wire.errors import ErrorObject
 class PeerLog:
     """Tells of connections that are not served any more, and why."""
 
-    def __init__(self, stats: Stats) -> None:
-        """Count in `stats`."""
+    def __init__(self, stats: Stats, trusted: Container[int] = ()) -> None:
+        """Count in `stats`; the lines that `trusted` users cause are not limited."""
         self._stats = stats
-        self.limit: Final = LogLimit(stats)
+        self.limit: Final = LogLimit(stats, trusted)
 
     def refused(self, caller: Caller, call_id: str, error: ErrorObject) -> None:
         """A connection was closed as soon as it was accepted."""

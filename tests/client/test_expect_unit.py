@@ -193,7 +193,7 @@ def test_answers_that_each_come_from_another_process_prove_nothing(
     with begin("restless") as server:
         with (
             driver(server.address, expect_unit="good.service") as client,
-            pytest.raises(WrongServer, match="another one each time|no unit of the server's process"),
+            pytest.raises(WrongServer, match=r"another one each time|no unit of the server's process"),
         ):
             client.call("a.b", {})
         assert server.end() == ["rpc.hello"] * PROOF_ROUNDS

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from superd.log_limit import LINES_MAX, LogLimit
+from superd.quota import Quotas, Totals
 from superd.stats import Stats
 from tests.daemon.logs import Changes, captured_logs
 from tests.daemon.raw import frame
@@ -47,10 +48,17 @@ def test_a_window_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_refusals_beyond_the_limit_are_answered_and_counted(loop_factory: LoopFactory) -> None:
-    with running_server(loop=loop_factory) as server, server.client() as client:
+    nobody_trusted = Quotas(Totals(), privileged=())
+    with running_server(loop=loop_factory, quotas=nobody_trusted) as server, server.client() as client:
         client.send_raw(frame(b"{}") * 200)
         assert [client.receive()["error"]["code"] for _ in range(200)] == [-32600] * 200
         assert server.stats.calls_refused == 200
         lines = len(server.logs.about(event="call refused"))
         assert lines + server.stats.log_lines_left_out == 200
         assert LINES_MAX <= lines <= 3 * LINES_MAX, "the windows of the seconds that it took"
+
+
+def test_of_root_every_line_is_written() -> None:
+    limit = LogLimit(stats := Stats(), trusted={0})
+    assert all(limit.allows(0) for _ in range(2 * LINES_MAX))
+    assert stats.log_lines_left_out == 0
