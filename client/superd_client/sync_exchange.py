@@ -11,49 +11,38 @@ look at, rather than locks that it might hold; `forget` gives up all that a call
 """
 
 import os
-import threading
 from collections import deque
 from time import sleep
 from typing import Any, Final
 from weakref import WeakSet
 
-from superd_client.arguments import CallIds
+from typing_extensions import override
+
 from superd_client.calls import ATTEMPTS
 from superd_client.descriptors import Outgoing
-from superd_client.dialing import Destination, Dial, Question
+from superd_client.dialing import Destination
 from superd_client.errors import CallTimeout, SuperdError
 from superd_client.flows import NOTHING, Outbox
 from superd_client.letters import Letter
-from superd_client.sockets import connect
+from superd_client.sync_dialing import ThreadDialer
 from superd_client.sync_link import ThreadCall, ThreadLink, Turn
 from superd_client.wire.envelope import Reply, Result
-from superd_client.witness import PROOF_ROUNDS, QUESTION, UnitProof, Unproved
 
 
-class ThreadExchange:
+class ThreadExchange(ThreadDialer):
     """The connection that the threads of a client share. Its methods take a call through, or a part of one."""
-
-    #: The links that are not lost, the one for new calls among them; others wait for the last replies.
-    links: tuple[ThreadLink, ...] = ()
 
     def __init__(self, destination: Destination) -> None:
         """Connect to nothing yet."""
-        self._destination: Final = destination
-        self.closed = False
         #: Calls whose owners were collected as garbage, wherever that was: they end at the next opportunity.
         self._forgotten: Final[deque[ThreadCall]] = deque()
-        self._settle()
+        super().__init__(destination)
         _exchanges.add(self)
 
+    @override
     def _settle(self) -> None:
-        """Make what each process has for itself: first on creation, then in every forked child."""
-        self.mutex = threading.Lock()
         self.writing = Turn()
-        self.ids = CallIds()
-        self.link: ThreadLink | None = None
-        links, self.links = self.links, ()
-        for link in links:
-            link.disown()
+        super()._settle()
 
     def close(self) -> None:
         """Close the connection, for good."""
@@ -97,6 +86,7 @@ class ThreadExchange:
         call.renew()
         return True
 
+    @override
     def forget(self, call: ThreadCall, *, cancel: bool = False) -> None:
         """Give up all that `call` holds; with `cancel` tell the server. May be repeated, and after any part of a call."""
         with self.mutex:
@@ -136,7 +126,7 @@ class ThreadExchange:
                 return  # the usual case, which waits for nothing
         self._await_turn(call)
         for _ in range(ATTEMPTS):
-            link = call.link or self._await_link(call)
+            link = call.link or self.await_link(call)
             if self._write(link, call, params):
                 return
             call.link = None
@@ -164,79 +154,6 @@ class ThreadExchange:
                 if self.writing.take(call):
                     return
             call.sleep(call.time_left("not written"))
-
-    def _await_link(self, call: ThreadCall) -> ThreadLink:
-        """Connect, unless that is done; try again while the server has no room, or is not there. Needs the turn."""
-        dial = Dial(call, self._destination)
-        attempts = ATTEMPTS
-        while True:
-            proof = self._destination.proof()
-            with self.mutex:
-                link = self._open_link(call, proof)
-                if isinstance(link, ThreadLink) and link is self.link:
-                    return link
-                call.set_alarm()
-            if isinstance(link, OSError):
-                call.sleep(dial.pause(link))
-            elif proof is not None and not self._prove(link, proof, call):
-                attempts -= 1
-                if not attempts:
-                    raise call.unconnected("the server hangs up before its unit is proved")
-
-    def _open_link(self, call: ThreadCall, proof: UnitProof | None) -> ThreadLink | OSError:
-        """The link; or a new one, which needs its proof if there is one; or why there is none."""
-        if self.closed:
-            raise call.closed()
-        if self.link is not None and self.link.check():
-            return self.link
-        try:
-            link = _connect(self._destination, proof)
-        except OSError as error:
-            return error
-        self.links = (*(each for each in self.links if not each.lost), link)
-        if proof is None:
-            self.link = link
-        return link
-
-    def _prove(self, link: ThreadLink, proof: UnitProof, call: ThreadCall) -> bool:
-        """Make `link` the one for new calls once its server is proved; False where the server hung up meanwhile.
-
-        Else raises WrongServer, or what else ends `call`. No other call gets there before.
-        """
-        question = Question(call)
-        try:
-            for _ in range(PROOF_ROUNDS):
-                end = self._ask(link, question)
-                if self.closed:
-                    raise call.closed()
-                if not question.check(end, hung_up=link.hung_up):
-                    return False
-                if proof.holds():
-                    with self.mutex:
-                        self.link = link
-                    return True
-        except Unproved as error:
-            raise call.wrong_server(str(error)) from error
-        finally:
-            proof.close()
-            if self.link is not link:
-                with self.mutex:
-                    link.lose("its server is not proved")
-        raise call.wrong_server(proof.reason)
-
-    def _ask(self, link: ThreadLink, question: Question) -> Reply | SuperdError | None:
-        asked = ThreadCall(QUESTION, self.ids.make(), question.seconds())
-        try:
-            with self.mutex:
-                asked.link = link
-                link.begin(asked, question.PARAMS)
-                link.flush()
-            self.wait(asked)
-        except CallTimeout as error:
-            return error
-        finally:
-            self.forget(asked)
-        return asked.end
 
     def _write(self, link: ThreadLink, call: ThreadCall, params: bytes) -> bool:
         """Write to the end, and leave the turn; returns False, and keeps the turn, if the server had hung up.
@@ -276,6 +193,7 @@ class ThreadExchange:
             raise call.end
         return True
 
+    @override
     def wait(self, call: ThreadCall) -> None:
         """Wait until something has happened to `call`; read and write for all while no other thread does."""
         link = call.link
@@ -339,16 +257,6 @@ class ThreadExchange:
                 call.link.flush()
             call.stirred = call.end is not None
             return call.end
-
-
-def _connect(destination: Destination, proof: UnitProof | None) -> ThreadLink:
-    """A link with a connection of its own; raises OSError."""
-    channel = connect(destination.address, proof)
-    try:
-        return ThreadLink(channel, destination.frame_limit)
-    except BaseException:
-        channel.close()
-        raise
 
 
 _exchanges: Final[WeakSet[ThreadExchange]] = WeakSet()

@@ -36,14 +36,14 @@ Ask = Callable[..., Any]
 
 
 def blocking(address: str, use: str, *arguments: Any, **options: Any) -> Any:
-    with Client(address) as client:
+    with Client(address, wait_for_server=0) as client:
         return getattr(client, use)(*arguments, **options)
 
 
 def on_loop(loop: Callable[[], asyncio.AbstractEventLoop]) -> Ask:
     def ask(address: str, use: str, *arguments: Any, **options: Any) -> Any:
         async def main() -> Any:
-            async with AsyncClient(address) as client:
+            async with AsyncClient(address, wait_for_server=0) as client:
                 return await getattr(client, use)(*arguments, **options)
 
         with asyncio.Runner(loop_factory=loop) as runner:

@@ -127,7 +127,7 @@ def test_a_failure_is_told_again(client: Driver, daemon: Generations) -> None:
 def test_a_key_is_good_for_what_was_not_carried_out(kind: type[Driver], tmp_path: Path) -> None:
     """A first call that reached nobody is no use of the key: it is not a repeat that follows."""
     key = IdempotencyKey("order-1")
-    with kind(f"unix:{tmp_path}/s") as client:
+    with kind(f"unix:{tmp_path}/s", wait_for_server=0) as client:
         for _ in range(2):
             with pytest.raises(ConnectionError):
                 client.call(keyed, Work(name="a"), idempotency_key=key)
