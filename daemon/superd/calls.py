@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import contextvars
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from superd.buffers import MESSAGE_FREE, Account
@@ -55,8 +55,9 @@ class Calls:
         *,
         streams: int,
         on_progress: Callable[[], None],
+        next_turn: Callable[[], Awaitable[None]],
     ) -> None:
-        """Allow so many open `streams`, uploads among them."""
+        """Allow so many open `streams`, uploads among them; each waits for `next_turn` before it sends some more items."""
         self._caller = caller
         self._uid = caller.uid
         self._dispatcher = dispatcher
@@ -65,6 +66,7 @@ class Calls:
         self._charges = Charges(dispatcher.quotas, account)
         self.streams = streams
         self._on_progress = on_progress
+        self._next_turn = next_turn
         self._loop = asyncio.get_running_loop()
         self._context = contextvars.copy_context()
         self._running: set[Work] = set()
@@ -197,7 +199,7 @@ class Calls:
         self._connection.open_outflow(call.id, call.meta.get("credit", STREAM_CREDIT_DEFAULT))
         span = call.meta.get("gap_usec")
         gap = None if span is None else Gap(work, span, self._dispatcher.deadlines)
-        work.sink = ItemSink(work, self._connection, self._outbox, call.id, gap)
+        work.sink = ItemSink(work, self._connection, self._outbox, call.id, gap, self._next_turn)
 
     def _open_upload(self, work: Work, call: Request) -> None:
         def grant(items: int) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import queue
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError
 from typing import Any, Final, Generic, Self, TypeVar
 
@@ -68,21 +68,24 @@ class ItemSink:
         outbox: Outbox,
         request_id: RequestId,
         gap: Gap | None,
+        next_turn: Callable[[], Awaitable[None]],
     ) -> None:
         self._work = work
+        self._next_turn = next_turn
         self._connection = connection
         self._outbox = outbox
         self._id = request_id
         self._gap = gap
         self._credited: asyncio.Future[None] | None = None
         self._is_cut = False
-        self._sent_in_turn = 0
+        #: Full at the beginning: the first items need a turn, too.
+        self._sent_in_turn = _TURN_SIZE
 
     async def ready(self) -> None:
-        """Wait for credit and for room."""
+        """Wait for credit, for room, and for a turn."""
         if self._sent_in_turn >= _TURN_SIZE:
             self._sent_in_turn = 0
-            await asyncio.sleep(0)
+            await self._next_turn()
         while not self._connection.credit(self._id) or self._outbox.is_full:
             if self._connection.credit(self._id):
                 await self._outbox.room()

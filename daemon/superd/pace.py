@@ -38,6 +38,9 @@ _FDS_PER_UNIT_SHIFT: Final = 3
 #: What it costs to say why a call is refused, and what it may have meant, beside the message.
 REFUSAL_UNITS: Final = 8
 
+#: What it costs to send as many items of a stream as it sends in one turn: some kilobytes.
+ITEMS_UNITS: Final = 8
+
 #: What it costs to accept a connection and to close it.
 CONNECTION_UNITS: Final = 8
 

@@ -14,7 +14,7 @@ from superd.calls import CANCELLED, KICKED, STOPPED, Calls
 from superd.dispatch import Dispatcher
 from superd.handover import Saved
 from superd.outbox import Outbox
-from superd.pace import CONNECTION_UNITS, REFUSAL_UNITS, Pace
+from superd.pace import CONNECTION_UNITS, ITEMS_UNITS, REFUSAL_UNITS, Pace
 from superd.peer import Caller
 from superd.stalls import Pending
 from superd.transport import Transport
@@ -97,6 +97,7 @@ class Session:
             self._account,
             streams=limits.streams,
             on_progress=self._progress,
+            next_turn=self._next_turn,
         )
         self._paused = False
         self._pumping = False
@@ -198,6 +199,22 @@ class Session:
             self._pump_scheduled = True
             self._pause()
             self._pace.wait(self._lane, self._turn_came)
+
+    async def _next_turn(self) -> None:
+        """Wait until a stream of this peer may send some more items."""
+        if self._pace.may_work(self._lane):
+            self._lane.left -= ITEMS_UNITS
+            await asyncio.sleep(0)
+            return
+        turn = self._loop.create_future()
+
+        def came() -> None:
+            if not turn.done():
+                self._lane.left -= ITEMS_UNITS
+                turn.set_result(None)
+
+        self._pace.wait(self._lane, came)
+        await turn
 
     def _turn_came(self) -> None:
         self._pump_scheduled = False

@@ -20,13 +20,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 from superd.service import Context, Service
 from superd_client.builtin import Nothing
 from superd_client.contract import Method
+from superd_client.streams import Stream
 from tests.daemon.process import clean_environment
 from tests.daemon.raw import echo, frame, request
 
@@ -50,6 +51,12 @@ probe = Service("probe")
 @probe.method(Method("probe.used", Nothing, int))
 async def used(params: Nothing, context: Context) -> int:
     return time.process_time_ns()
+
+
+@probe.method(Stream("probe.tick", Nothing, int))
+async def tick(params: Nothing, context: Context) -> AsyncIterator[int]:
+    for number in range(1 << 30):
+        yield number
 
 
 ASK: Final = frame(request("probe.used", {}))
@@ -163,8 +170,18 @@ def droppers(address: str) -> None:
             sock.send(CALL[:50])
 
 
+def streams(address: str) -> None:
+    """Streams without end and with all credit that there is, of which hardly anything is read."""
+    socks = [connect(address) for _ in range(8)]
+    for number in range(1 << 30):
+        sock = socks[number % len(socks)]
+        with contextlib.suppress(OSError):
+            sock.sendall(frame(request("probe.tick", {}, number, meta={"credit": 2**31 - 1})))
+            sock.recv(1)
+
+
 FLOODS: Final[tuple[Flood, ...]] = (
-    frames, refusals, garbage, ids, unread, descriptors, dribble, connects, crowd, half_closers, droppers,
+    frames, refusals, garbage, ids, unread, descriptors, dribble, connects, crowd, half_closers, droppers, streams,
 )  # fmt: skip
 
 
