@@ -9,7 +9,7 @@ from tests.bench.payload import KIB_64, MIB, SMALL
 from tests.bench.starting import INVENTORY, WAREHOUSE, Start, python_server
 
 #: How a figure is made from a cell, and what it is called: see judging.FIGURES.
-Unit: TypeAlias = Literal["calls/s", "ms", "KB", "wake-ups/s", "us of CPU"]
+Unit: TypeAlias = Literal["calls/s", "ms", "KB", "MB", "wake-ups/s", "us of CPU"]
 Placement: TypeAlias = Literal["same", "split"]
 
 
@@ -21,6 +21,11 @@ class System(NamedTuple):
     client: str
     start: Start
     needs: tuple[str, ...] = ()
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What its processes are given beside what they ship."""
+        return {} if self.name.startswith("superd") else starting.GENEROUS
 
     def missing(self) -> str:
         """The first package that is not installed, or nothing."""
@@ -76,7 +81,10 @@ FEW: Final = (REFERENCE, "superd", "superd-aio", "multiprocessing")
 
 
 class Scenario(NamedTuple):
-    """One column of the table. `opened` is how many connections there are before the measured section."""
+    """One column of the table. `opened` is how many connections there are before the measured section.
+
+    `same_as` names the scenario whose cells hold another figure too: there is nothing to run for this one.
+    """
 
     key: str
     title: str
@@ -92,6 +100,7 @@ class Scenario(NamedTuple):
     quick_count: int = 0
     opened_by: Mapping[str, int] = {}
     load_by: Mapping[str, str] = {}
+    same_as: str = ""
 
     def opened_for(self, system: str) -> int:
         """Connections that are open before the measured section."""
@@ -150,6 +159,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
             quick=("imports", "superd-activated"), load_by={"imports": "imports"},
         ),
         Scenario("idle", "an idle server", "idle-wakeups", unit="wake-ups/s", quick=(REFERENCE, "superd")),
+        Scenario("idle-resident", "the resident set of an idle server", "idle-wakeups", unit="MB", same_as="idle"),
         Scenario(
             "growth", "a call at 10,000 connections and 200 methods", "sequential", unit="us of CPU",
             systems=("superd", "superd-200-methods"), quick=(), opened_by={"superd-200-methods": 10_000},

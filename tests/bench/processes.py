@@ -77,9 +77,11 @@ class Processes:
         self._started.append(process)
         return process
 
-    def module(self, name: str, *arguments: str, core: int) -> subprocess.Popen[bytes]:
+    def module(
+        self, name: str, *arguments: str, core: int, environment: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
         """Start a module of this package in an interpreter of its own."""
-        return self.spawn([sys.executable, "-m", name, *arguments], core)
+        return self.spawn([sys.executable, "-m", name, *arguments], core, environment)
 
     def wait_for_line(self, process: subprocess.Popen[bytes], seconds: float = PATIENCE) -> bytes:
         """The first line that it writes; raises NotStartedError at its end, or if none comes in time."""

@@ -96,7 +96,7 @@ def cell(plan: Plan, scenario: Scenario, one: System) -> Cell:
         server, client = CORES[scenario.placement]
         address = str(Path(folder) / "s")
         try:
-            one.start(Place(processes, server, address, scenario.connections_of(one.name)))
+            one.start(Place(processes, server, address, scenario.connections_of(one.name), one.environment))
             return _load(plan, scenario, one, processes, client)
         except AbsentError as absent:
             return {"cannot": str(absent)}
@@ -119,7 +119,7 @@ def _load(plan: Plan, scenario: Scenario, one: System, processes: Processes, cor
     )
     file = processes.folder / "work.json"
     file.write_text(json.dumps(work._asdict()), "utf-8")
-    client = processes.module("tests.bench.load", str(file), core=core)
+    client = processes.module("tests.bench.load", str(file), core=core, environment=one.environment)
     line = processes.wait_for_line(client, LOAD_PATIENCE)
     result: Cell = json.loads(line)
     return result

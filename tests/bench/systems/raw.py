@@ -60,7 +60,7 @@ class Lane(asyncio.Protocol):
         self._place = 0
         self._unsent, self._missing = calls - width, calls
         self._done = asyncio.get_running_loop().create_future()
-        self.transport.write(self._frame * width)
+        self._write(width)
         return self._done
 
     @override
@@ -74,9 +74,14 @@ class Lane(asyncio.Protocol):
         self._missing -= came
         if again := min(came, self._unsent):
             self._unsent -= again
-            self.transport.write(self._frame * again if again > 1 else self._frame)
+            self._write(again)
         elif not self._missing:
             self._done.set_result(None)
+
+    def _write(self, frames: int) -> None:
+        """Write them one by one, as calls are made; uvloop gathers them."""
+        for _ in range(frames):
+            self.transport.write(self._frame)
 
 
 class Raw(Client):
