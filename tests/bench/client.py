@@ -82,6 +82,9 @@ class Blocking(Client, Generic[C]):
     @abstractmethod
     def call(self, connection: C, number: int) -> None: ...
 
+    def adopt(self, connection: C) -> None:
+        """Called by a thread before its first call on a connection."""
+
     def send(self, connection: C, number: int) -> None:
         raise NotImplementedError
 
@@ -132,6 +135,7 @@ class Blocking(Client, Generic[C]):
 
         def work(lane: C, first: int) -> None:
             try:
+                self.adopt(lane)
                 for number in range(first, calls, len(lanes)):
                     self.call(lane, number)
             except BaseException as error:  # noqa: BLE001 - raised below, in the thread that asked
@@ -182,7 +186,7 @@ class Asyncio(Client, Generic[C]):
 
     @override
     def open(self, count: int) -> None:
-        async def one(numbers: "range") -> None:
+        async def one(numbers: range) -> None:
             for number in numbers:
                 connection = await self.connect()
                 self.all.append(connection)

@@ -40,7 +40,7 @@ def summarise(values: Sequence[float]) -> Summary | None:
 def _rate(scenario: Scenario, cell: Cell) -> float:
     """Calls a second: on one core, of processor time of both sides, which is what a call costs; on two, of the clock."""
     seconds = cell["seconds"] if scenario.placement == "split" else cpu(cell)
-    return float(cell["count"] / seconds)
+    return float(cell["calls"] / seconds)
 
 
 def cpu(cell: Cell) -> float:
@@ -58,7 +58,7 @@ FIGURES: Final[Mapping[str, Callable[[Scenario, Cell], float]]] = {
     "KB": lambda _, cell: float(cell["bytes"] / 1024),
     "wake-ups/s": lambda _, cell: float(cell["wakeups"]),
     "MB": lambda _, cell: float(cell["resident"] / 1024 / 1024),
-    "us of CPU": lambda _, cell: cpu(cell) / cell["count"] * 1e6,
+    "us of CPU": lambda _, cell: cpu(cell) / cell["calls"] * 1e6,
 }
 
 

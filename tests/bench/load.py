@@ -35,7 +35,7 @@ class Work(NamedTuple):
     size: int
     opened: int
     width: int
-    count: int
+    calls: int
     seconds: float
     servers: list[int]
 
@@ -58,15 +58,15 @@ def _client(work: Work) -> Client:
 
 
 def _calls(work: Work, operation: Callable[[Client], Callable[[int], object]]) -> dict[str, Any]:
-    """Open the connections; then make as many calls as the time allows, or as many as `count` says."""
+    """Open the connections; then make as many calls as the time allows, or as many as `calls` says."""
     client = _client(work)
     client.open(work.opened)
-    calls = operation(client)
+    make = operation(client)
     servers = family(work.servers)
-    if work.count:
-        calls(max(1, work.count // 20))
-    count = work.count or calibrate(calls, work.seconds)
-    span = measure(lambda: calls(count), count, servers)
+    if work.calls:
+        make(max(1, work.calls // 20))
+    calls = work.calls or calibrate(make, work.seconds)
+    span = measure(lambda: make(calls), calls, servers)
     client.close()
     return span.plain()
 
@@ -95,7 +95,7 @@ def _connect(work: Work) -> dict[str, Any]:
     """Connections with a first reply each; one was there before, so that both sides are warm."""
     client = _client(work)
     client.open(work.opened)
-    span = measure(lambda: client.open(work.count), work.count, family(work.servers))
+    span = measure(lambda: client.open(work.calls), work.calls, family(work.servers))
     client.close()
     return span.plain()
 
@@ -106,10 +106,10 @@ def _idle_memory(work: Work) -> dict[str, Any]:
     client.open(work.opened)
     servers = family(work.servers)
     before = sum(map(private_bytes, servers))
-    span = measure(lambda: client.open(work.count), work.count, servers)
+    span = measure(lambda: client.open(work.calls), work.calls, servers)
     grown = sum(map(private_bytes, servers)) - before
     client.close()
-    return span.plain() | {"bytes": max(0, grown) / work.count}
+    return span.plain() | {"bytes": max(0, grown) / work.calls}
 
 
 def _idle_wakeups(work: Work) -> dict[str, Any]:

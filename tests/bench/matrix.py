@@ -43,15 +43,22 @@ SYSTEMS: Final[Mapping[str, System]] = {
         System("superd", "superd_clients", "BlockingSuperd", starting.superd(INVENTORY)),
         System("superd-aio", "superd_clients", "AsyncioSuperd", starting.superd(INVENTORY)),
         System(
-            "multiprocessing", "multiprocessing_connection", "Multiprocessing", python_server("multiprocessing_connection")
+            "multiprocessing",
+            "multiprocessing_connection",
+            "Multiprocessing",
+            python_server("multiprocessing_connection"),
         ),
-        System("dbus-fast/broker", "dbus", "DBus", starting.over_bus("dbus-broker"), ("dbus_fast", "jeepney")),
+        System(
+            "dbus-fast/broker", "dbus", "DBus", starting.over_bus("dbus-broker"), ("dbus_fast", "jeepney")
+        ),
         System("dbus-fast/daemon", "dbus", "DBus", starting.over_bus("dbus-daemon"), ("dbus_fast",)),
         System("pyzmq", "pyzmq", "Pyzmq", python_server("pyzmq"), ("zmq",)),
         System("rpyc", "rpyc_", "Rpyc", python_server("rpyc_"), ("rpyc",)),
         System("Pyro5", "pyro", "Pyro", python_server("pyro"), ("Pyro5",)),
         System("python-varlink", "varlink_", "Varlink", python_server("varlink_"), ("varlink",)),
-        System("asyncvarlink", "asyncvarlink_", "AsyncVarlink", python_server("asyncvarlink_"), ("asyncvarlink",)),
+        System(
+            "asyncvarlink", "asyncvarlink_", "AsyncVarlink", python_server("asyncvarlink_"), ("asyncvarlink",)
+        ),
         System("nats-py", "nats", "Nats", starting.nats, ("nats",)),
         System("FastAPI", "fastapi_", "Http", python_server("fastapi_"), ("fastapi", "uvicorn", "aiohttp")),
         System("grpcio", "grpc_sync", "GrpcSync", python_server("grpc_sync"), ("grpc",)),
@@ -63,7 +70,9 @@ SYSTEMS: Final[Mapping[str, System]] = {
 VARIANTS: Final[Mapping[str, System]] = {
     system.name: system
     for system in (
-        System("superd-200-methods", "superd_clients", "BlockingSuperd", starting.superd(INVENTORY, WAREHOUSE)),
+        System(
+            "superd-200-methods", "superd_clients", "BlockingSuperd", starting.superd(INVENTORY, WAREHOUSE)
+        ),
         System(
             "superd-activated",
             "superd_clients",
@@ -94,10 +103,10 @@ class Scenario(NamedTuple):
     size: int = SMALL
     opened: int = 1
     width: int = 1
-    count: int = 0
+    calls: int = 0
     systems: Sequence[str] = EVERYTHING
     quick: Sequence[str] = FEW
-    quick_count: int = 0
+    quick_calls: int = 0
     opened_by: Mapping[str, int] = {}
     load_by: Mapping[str, str] = {}
     same_as: str = ""
@@ -108,7 +117,7 @@ class Scenario(NamedTuple):
 
     def connections_of(self, system: str) -> int:
         """Connections that are open at the end."""
-        return self.opened_for(system) + (self.count if self.load in {"connect", "idle-memory"} else 0)
+        return self.opened_for(system) + (self.calls if self.load in {"connect", "idle-memory"} else 0)
 
     def load_for(self, system: str) -> str:
         """What the client process does: load.LOADS."""
@@ -121,48 +130,91 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         Scenario("sequential", "sequential", "sequential", quick=EVERYTHING),
         Scenario("sequential-split", "sequential, two cores", "sequential", placement="split"),
         Scenario(
-            "in-flight", "64 in flight on one connection", "in-flight", width=64,
+            "in-flight",
+            "64 in flight on one connection",
+            "in-flight",
+            width=64,
             quick=(*FEW, "dbus-fast/broker", "grpc.aio"),
         ),
         Scenario("in-flight-split", "64 in flight, two cores", "in-flight", width=64, placement="split"),
         Scenario("connections-64", "64 connections", "spread", opened=64, width=64),
         Scenario(
-            "connections-10", "10 connections", "spread", opened=10, width=10,
-            systems=FEW, quick=(REFERENCE, "superd-aio"),
+            "connections-10",
+            "10 connections",
+            "spread",
+            opened=10,
+            width=10,
+            systems=FEW,
+            quick=(REFERENCE, "superd-aio"),
         ),
         Scenario(
-            "connections-1000", "1,000 connections, 10 active", "spread", opened=1000, width=10,
-            systems=FEW, quick=(REFERENCE, "superd-aio"),
+            "connections-1000",
+            "1,000 connections, 10 active",
+            "spread",
+            opened=1000,
+            width=10,
+            systems=FEW,
+            quick=(REFERENCE, "superd-aio"),
         ),
         Scenario(
-            "connects", "1,000 connects with a first reply each", "connect", unit="ms", count=1000,
+            "connects",
+            "1,000 connects with a first reply each",
+            "connect",
+            unit="ms",
+            calls=1000,
             quick=(REFERENCE, "superd", "superd-aio"),
         ),
         Scenario("echo-64k", "64 KiB echo", "sequential", size=KIB_64),
         Scenario("echo-1m", "1 MiB echo", "sequential", size=MIB),
         Scenario(
-            "stream", "stream of 100,000 small items", "stream", count=100_000,
-            quick=("superd", "superd-aio", "multiprocessing"), quick_count=5_000,
+            "stream",
+            "stream of 100,000 small items",
+            "stream",
+            calls=100_000,
+            quick=("superd", "superd-aio", "multiprocessing"),
+            quick_calls=5_000,
         ),
         Scenario("one-way", "one-way calls", "one-way", quick=("superd", "superd-aio", "multiprocessing")),
         Scenario(
-            "idle-1000", "idle connection, of 1,000", "idle-memory", unit="KB", count=1000,
+            "idle-1000",
+            "idle connection, of 1,000",
+            "idle-memory",
+            unit="KB",
+            calls=1000,
             quick=(REFERENCE, "superd"),
         ),
         Scenario(
-            "idle-10000", "idle connection, of 10,000", "idle-memory", unit="KB", count=10_000,
-            systems=(REFERENCE, "superd", "superd-aio"), quick=("superd",), quick_count=2_000,
+            "idle-10000",
+            "idle connection, of 10,000",
+            "idle-memory",
+            unit="KB",
+            calls=10_000,
+            systems=(REFERENCE, "superd", "superd-aio"),
+            quick=("superd",),
+            quick_calls=2_000,
         ),
         Scenario(
-            "cold-start", "cold start: activation to first reply", "cold-start", unit="ms", opened=0,
+            "cold-start",
+            "cold start: activation to first reply",
+            "cold-start",
+            unit="ms",
+            opened=0,
             systems=("imports", "superd-activated", "raw-uvloop-activated"),
-            quick=("imports", "superd-activated"), load_by={"imports": "imports"},
+            quick=("imports", "superd-activated"),
+            load_by={"imports": "imports"},
         ),
         Scenario("idle", "an idle server", "idle-wakeups", unit="wake-ups/s", quick=(REFERENCE, "superd")),
-        Scenario("idle-resident", "the resident set of an idle server", "idle-wakeups", unit="MB", same_as="idle"),
         Scenario(
-            "growth", "a call at 10,000 connections and 200 methods", "sequential", unit="us of CPU",
-            systems=("superd", "superd-200-methods"), quick=(), opened_by={"superd-200-methods": 10_000},
+            "idle-resident", "the resident set of an idle server", "idle-wakeups", unit="MB", same_as="idle"
+        ),
+        Scenario(
+            "growth",
+            "a call at 10,000 connections and 200 methods",
+            "sequential",
+            unit="us of CPU",
+            systems=("superd", "superd-200-methods"),
+            quick=(),
+            opened_by={"superd-200-methods": 10_000},
         ),
     )
 }

@@ -14,7 +14,7 @@ CALIBRATION_SECONDS: Final = 0.03
 class Span(NamedTuple):
     """A measured section. `foreign` is processor time that others used, on any processor of the machine."""
 
-    count: int
+    calls: int
     seconds: float
     client_cpu: float
     server_cpu: float
@@ -44,7 +44,9 @@ def _clocks(servers: Sequence[int]) -> tuple[float, float, float, float]:
     )
 
 
-def calibrate(work: Callable[[int], object], seconds: float, clock: Callable[[], float] = time.monotonic) -> int:
+def calibrate(
+    work: Callable[[int], object], seconds: float, clock: Callable[[], float] = time.monotonic
+) -> int:
     """How many calls take about `seconds`. Doing them warms both sides up."""
     count = 1
     while True:

@@ -28,7 +28,9 @@ def draw(run: Run, path: Path) -> None:
         _panel(panel, run, scenario)
     for panel in list(panels.flat)[len(shown) :]:
         panel.set_axis_off()
-    figure.suptitle("superd and its peers: red is superd, dark are the references; logarithmic scales", fontsize=16)
+    figure.suptitle(
+        "superd and its peers: red is superd, dark are the references; logarithmic scales", fontsize=16
+    )
     figure.tight_layout(rect=(0, 0, 1, 0.98))
     figure.savefig(path, dpi=80)
     plt.close(figure)

@@ -10,9 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final
-
-from typing_extensions import Self
+from typing import Final, Self
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -126,7 +124,7 @@ def clean_environment() -> dict[str, str]:
 @contextlib.contextmanager
 def descriptors(count: int) -> Iterator[None]:
     """Let this process, and those it starts, have `count` descriptors; raises ValueError where the system says no."""
-    import resource  # noqa: PLC0415 - only here
+    import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))

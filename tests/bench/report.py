@@ -95,14 +95,17 @@ def _empty(run: Run) -> str:
 
 
 def _thrown_away(run: Run) -> str:
-    lines = []
-    for key in run["scenarios"]:
-        if why := disturbed(run, key):
-            lines.append(f"* {SCENARIOS[key].title}: {len(why)} of {len(rounds_of(run, key))}, the last by {why[-1]}")
-    if not lines:
+    thrown = {key: why for key in run["scenarios"] if (why := disturbed(run, key))}
+    if not thrown:
         return "No round was thrown away: nothing else used the machine.\n"
+    lines = [
+        f"* {SCENARIOS[key].title}: {len(why)} of {len(rounds_of(run, key))}, the last by {why[-1]}"
+        for key, why in thrown.items()
+    ]
     note = "Columns with ~ have no other rounds: their figures are for a look, and judged by nothing.\n"
-    return "Rounds thrown away, because something else used the machine:\n\n" + "\n".join(lines) + "\n\n" + note
+    return (
+        "Rounds thrown away, because something else used the machine:\n\n" + "\n".join(lines) + "\n\n" + note
+    )
 
 
 def _failed(run: Run) -> str:

@@ -36,7 +36,9 @@ class Plan(NamedTuple):
     def of(self, scenario: Scenario) -> list[str]:
         """The systems of a scenario; what is a variant is not chosen by name, but comes with superd."""
         names = scenario.quick if self.quick else scenario.systems
-        return [name for name in names if not self.systems or name in self.systems or _belongs(name, self.systems)]
+        return [
+            name for name in names if not self.systems or name in self.systems or _belongs(name, self.systems)
+        ]
 
 
 def _belongs(name: str, chosen: Sequence[str]) -> bool:
@@ -113,7 +115,7 @@ def _load(plan: Plan, scenario: Scenario, one: System, processes: Processes, cor
         size=scenario.size,
         opened=scenario.opened_for(one.name),
         width=scenario.width,
-        count=(plan.quick and scenario.quick_count) or scenario.count,
+        calls=(plan.quick and scenario.quick_calls) or scenario.calls,
         seconds=plan.seconds,
         servers=processes.pids,
     )
@@ -129,5 +131,7 @@ def _summary(one: Cell) -> str:
     if "cannot" in one:
         return f"- ({one['cannot']})"
     if "failed" in one:
-        return "FAILED: " + one["failed"].strip().rpartition("\n")[2]
-    return f"{one['count'] / one['seconds']:>12,.0f}/s  foreign {one['foreign']:.2f} s of {one['seconds']:.2f} s"
+        return f"FAILED: {one['failed'].strip().rpartition(chr(10))[2]}"
+    return (
+        f"{one['calls'] / one['seconds']:>12,.0f}/s  foreign {one['foreign']:.2f} s of {one['seconds']:.2f} s"
+    )

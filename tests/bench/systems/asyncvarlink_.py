@@ -38,7 +38,7 @@ class Tick:
     sku: str
 
 
-class Inventory(VarlinkInterface, name="com.example.inventory"):
+class Inventory(VarlinkInterface, name="com.example.inventory"):  # type: ignore[call-arg] # known where it is installed
     """The service, and for the client its description."""
 
     def __init__(self) -> None:
@@ -102,7 +102,7 @@ class AsyncVarlink(Asyncio[Any]):
     async def call(self, connection: Any, number: int) -> None:
         params, item = self._exchanges[number % POOL]
         reply = await connection.Lookup(**params)
-        expect(number, asdict(reply["item"] if isinstance(reply, dict) else reply), item)
+        expect(number, asdict(reply["item"]), item)
 
     @override
     def stream(self, items: int) -> None:
@@ -110,7 +110,8 @@ class AsyncVarlink(Asyncio[Any]):
 
     async def _stream(self, items: int) -> None:
         seen = 0
-        async for tick in self.all[0].Watch(items=items):
+        async for reply in self.all[0].Watch(items=items):
+            tick = reply["tick"]
             expect(seen, (tick.seq, tick.sku), (seen, ITEM_SKU))
             seen += 1
         expect(items, seen, items)
@@ -123,4 +124,4 @@ class AsyncVarlink(Asyncio[Any]):
         connection, params = self.all[0], self._exchanges[0].params
         for _ in range(calls):
             await connection.Note.oneway(**params)
-        expect(calls, await connection.Noted(), calls)
+        expect(calls, (await connection.Noted())["count"], calls)

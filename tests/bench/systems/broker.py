@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from typing import Final
+from typing import Any, Final
 
 from jeepney import DBusAddress, HeaderFields, new_method_call
 from jeepney.auth import Authenticator
@@ -25,7 +25,12 @@ _ALLOW_ALL: Final = (True, 1, [(True, 1, True, "")], [_ANY_MESSAGE], [_ANY_MESSA
 _ANY_USER: Final = (1 << 32) - 1
 
 #: As session.conf has them: high.
-_LIMITS: Final = ("--max-bytes=1000000000", "--max-fds=100000", "--max-matches=100000", "--max-objects=1000000")
+_LIMITS: Final = (
+    "--max-bytes=1000000000",
+    "--max-fds=100000",
+    "--max-matches=100000",
+    "--max-objects=1000000",
+)
 
 
 def main() -> int:
@@ -57,7 +62,7 @@ def _authenticate(controller: socket.socket) -> None:
 
 def _add_listener(controller: socket.socket, listener: socket.socket) -> None:
     broker = DBusAddress("/org/bus1/DBus/Broker", "org.bus1.DBus", "org.bus1.DBus.Broker")
-    policy = ([(_ANY_USER, _ALLOW_ALL)], [], [], False, "session")
+    policy: Any = ([(_ANY_USER, _ALLOW_ALL)], [], [], False, "session")
     body = ("/org/bus1/DBus/Listener/0", listener, (_POLICY, policy))
     message = new_method_call(broker, "AddListener", "ohv", body)
     del message.header.fields[HeaderFields.destination]  # there is no bus between the two

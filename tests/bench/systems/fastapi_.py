@@ -38,7 +38,9 @@ app: Final = fastapi.FastAPI()
 @app.post("/lookup")
 async def lookup(params: Lookup) -> Item:
     """Say what it costs."""
-    return Item(sku=params.sku, qty=params.qty, tags=params.tags, note=params.note, price=price_of(params.qty))
+    return Item(
+        sku=params.sku, qty=params.qty, tags=params.tags, note=params.note, price=price_of(params.qty)
+    )
 
 
 @app.get("/watch")
@@ -67,7 +69,9 @@ class Server(uvicorn.Server):
 
 def serve(address: str, ready: Callable[[], None]) -> None:
     """Accept for ever."""
-    config = uvicorn.Config(app, uds=address, loop="uvloop", http="httptools", access_log=False, log_level="warning")
+    config = uvicorn.Config(
+        app, uds=address, loop="uvloop", http="httptools", access_log=False, log_level="warning"
+    )
     Server(config, ready).run()
 
 

@@ -21,7 +21,11 @@ class Inventory(services.InventoryServicer):
     @override
     def Lookup(self, request: Any, context: Any) -> Any:
         return messages.Item(
-            sku=request.sku, qty=request.qty, tags=request.tags, note=request.note, price=price_of(request.qty)
+            sku=request.sku,
+            qty=request.qty,
+            tags=request.tags,
+            note=request.note,
+            price=price_of(request.qty),
         )
 
     @override

@@ -2,8 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from multiprocessing.connection import Client as connect
-from multiprocessing.connection import Connection, Listener
+from multiprocessing.connection import Client, Connection, Listener
 from typing import Any, Final
 
 from typing_extensions import override
@@ -52,7 +51,7 @@ class Multiprocessing(Blocking["Connection[Any, Any]"]):
 
     @override
     def connect(self) -> "Connection[Any, Any]":
-        return connect(self.address, "AF_UNIX")
+        return Client(self.address, "AF_UNIX")
 
     @override
     def disconnect(self, connection: "Connection[Any, Any]") -> None:

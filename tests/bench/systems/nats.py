@@ -20,16 +20,21 @@ WATCH: Final = "inventory.watch"
 PATIENCE: Final = 60
 
 
-async def _connect(address: str) -> Any:
-    port = Path(f"{address}.port").read_text("ascii")
-    return await nats.connect(f"nats://127.0.0.1:{port}", pending_size=64 << 20)
+def _url(address: str) -> str:
+    return f"nats://127.0.0.1:{Path(f'{address}.port').read_text('ascii')}"
+
+
+async def _connect(url: str) -> Any:
+    return await nats.connect(url, pending_size=64 << 20)
 
 
 def serve(address: str, ready: Callable[[], None]) -> None:
     """Subscribe to the subjects, on the server whose port is in the file beside `address`."""
 
+    url = _url(address)
+
     async def forever() -> None:
-        connection = await _connect(address)
+        connection = await _connect(url)
         notes: list[int] = []
 
         async def lookup(message: Any) -> None:
@@ -52,7 +57,9 @@ def serve(address: str, ready: Callable[[], None]) -> None:
         async def in_order(message: Any) -> None:  # two subscriptions would be two tasks, without an order
             await (noted if message.subject == NOTED else note)(message)
 
-        await connection.subscribe("inventory.notes.*", cb=in_order, pending_msgs_limit=-1, pending_bytes_limit=-1)
+        await connection.subscribe(
+            "inventory.notes.*", cb=in_order, pending_msgs_limit=-1, pending_bytes_limit=-1
+        )
         await connection.flush()
         ready()
         await asyncio.Event().wait()
@@ -66,10 +73,11 @@ class Nats(Asyncio[Any]):
     def __init__(self, address: str, size: int) -> None:
         super().__init__(address, size)
         self._exchanges: Final = exchanges(size)
+        self._url: Final = _url(address)
 
     @override
     async def connect(self) -> Any:
-        return await _connect(self.address)
+        return await _connect(self._url)
 
     @override
     async def disconnect(self, connection: Any) -> None:

@@ -7,7 +7,7 @@ from typing_extensions import override
 from superd_client import AsyncClient, Client
 from superd_client.builtin import Nothing
 from tests.bench.client import Asyncio, Blocking
-from tests.bench.payload import ITEM_SKU, POOL, expect, exchanges
+from tests.bench.payload import ITEM_SKU, POOL, exchanges, expect
 from tests.bench.systems.superd_api import Item, Lookup, Watch, lookup, note, noted, watch
 
 
@@ -77,7 +77,8 @@ class AsyncioSuperd(Asyncio[AsyncClient]):
     @override
     async def call(self, connection: AsyncClient, number: int) -> None:
         place = number % POOL
-        expect(number, await connection.call(lookup, self._pool.params[place]), self._pool.items[place])
+        item = await connection.call(lookup, self._pool.params[place])
+        expect(number, item, self._pool.items[place])
 
     @override
     def stream(self, items: int) -> None:
@@ -99,4 +100,5 @@ class AsyncioSuperd(Asyncio[AsyncClient]):
         connection, params = self.all[0], self._pool.params[0]
         for _ in range(calls):
             await connection.notify(note, params)
-        expect(calls, await connection.call(noted, Nothing()), calls)
+        found = await connection.call(noted, Nothing())
+        expect(calls, found, calls)
