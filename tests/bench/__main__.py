@@ -51,18 +51,25 @@ PACKAGES: Final = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status 0: all ran and answered rightly. 1: something failed. 2: a wrong command line."""
-    options = parser().parse_args(arguments)
+    made = parser()
+    options = made.parse_args(arguments)
+    if options.publish and options.quick:
+        made.error("a quick run is for a look, and is not published")
+    result = json.loads(options.show.read_text("utf-8")) if options.show else measured(options)
+    return finish(result, options)
+
+
+def measured(options: argparse.Namespace) -> dict[str, Any]:
+    """A run, as the JSON has it."""
     plan = plan_of(options)
-    found = run(plan, _say)
-    result = {
+    return {
         "machine": describe(),
         "command": command_of(options),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "versions": versions(),
         "quick": plan.quick,
-        "scenarios": found,
+        "scenarios": run(plan, _say),
     }
-    return finish(result, options)
 
 
 def parser() -> argparse.ArgumentParser:

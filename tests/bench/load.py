@@ -25,6 +25,10 @@ class Model(pydantic.BaseModel):
 """
 
 
+#: Time for a server to go to sleep after its last reply: that is no wake-up.
+SETTLING_SECONDS: Final = 0.1
+
+
 class Work(NamedTuple):
     """What one client process has to do. `seconds` is how long the measured section is to take, where time decides."""
 
@@ -117,6 +121,7 @@ def _idle_wakeups(work: Work) -> dict[str, Any]:
     client = _client(work)
     client.open(work.opened)
     servers = family(work.servers)
+    time.sleep(SETTLING_SECONDS)
     before = sum(map(wakeups, servers))
     span = measure(lambda: time.sleep(work.seconds), 1, servers)
     woken = sum(map(wakeups, servers)) - before

@@ -57,6 +57,7 @@ def _panel(panel: Any, run: Run, scenario: Scenario) -> None:
     panel.bar_label(drawn, [number(value) for value in values], padding=3, fontsize=8)
     if min(values) > 0:
         panel.set_xscale("log")
+        panel.xaxis.set_minor_formatter("")
         panel.set_xlim(min(values) / 3, max(values) * 4)
     panel.invert_yaxis()
     panel.tick_params(labelsize=8)

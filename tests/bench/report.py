@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 
 from tests.bench.judging import (
     Run,
-    counting,
     disturbed,
     failures,
     figures,
@@ -30,12 +29,16 @@ def markdown(run: Run) -> str:
 
 def _how(run: Run) -> str:
     rows = "".join(f"| {name} | {value} |\n" for name, value in run["machine"].items())
-    rounds = max((len(counting(run, key)) for key in run["scenarios"]), default=0)
+    rounds = [sum(not each["disturbed"] for each in rounds_of(run, key)) for key in run["scenarios"]]
     return (
-        f"Made by `{run['command']}`. Rounds that count: {rounds} at most.\n\n"
+        f"Made by `{run['command']}`{_on(run)}. Rounds that count: {min(rounds)} to {max(rounds)} of each scenario.\n\n"
         f"| machine | |\n|---|---|\n{rows}\n| package | version |\n|---|---|\n"
         + "".join(f"| {name} | {version} |\n" for name, version in run["versions"].items())
     )
+
+
+def _on(run: Run) -> str:
+    return f" on {run['date']}" if "date" in run else ""
 
 
 def _targets(judgements: Sequence[Judgement]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tests.bench.load import Work
-from tests.bench.matrix import DESCRIPTORS, Scenario, System, system
+from tests.bench.matrix import DESCRIPTORS, VARIANTS, Scenario, System, system
 from tests.bench.processes import LOAD_PATIENCE, NotStartedError, Processes, descriptors
 from tests.bench.starting import AbsentError, Place
 
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
 
 
 def _belongs(name: str, chosen: Sequence[str]) -> bool:
-    return name == "imports" or any(name.startswith(f"{each}-") and each != name for each in chosen)
+    return name == "imports" or (name in VARIANTS and any(name.startswith(f"{each}-") for each in chosen))
 
 
 def run(plan: Plan, say: Callable[[str], None]) -> dict[str, list[dict[str, Any]]]:

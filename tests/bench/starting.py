@@ -74,7 +74,10 @@ def pingpong(place: Place) -> None:
 
 
 def superd_command(place: Place, *services: str) -> list[str]:
-    """The daemon with a configuration folder as an installation has it: superd.toml as shipped, a drop-in, a policy."""
+    """The daemon with a configuration folder as an installation has it: superd.toml as shipped, a drop-in, a policy.
+
+    `make bench` measures what `make install` has installed; the tests run what is in the tree.
+    """
     folder = place.processes.folder
     (folder / "superd.d").mkdir()
     (folder / "policy.d").mkdir()
@@ -84,8 +87,8 @@ def superd_command(place: Place, *services: str) -> list[str]:
         drop_in += f"connections = {3 * place.connections}\n"
     (folder / "superd.d" / "50-bench.toml").write_text(drop_in, "utf-8")
     (folder / "policy.d" / "50-bench.toml").write_text(POLICY, "utf-8")
-    installed = BUILT / "root" / "bin" / "superd"
-    program = [str(installed)] if installed.exists() else [sys.executable, "-m", "superd"]
+    in_bench = Path(sys.prefix) == BUILT / "venv"
+    program = [str(BUILT / "root" / "bin" / "superd")] if in_bench else [sys.executable, "-m", "superd"]
     return [*program, "--config", str(folder / "superd.toml")]
 
 
