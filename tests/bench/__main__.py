@@ -56,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.publish and options.quick:
         made.error("a quick run is for a look, and is not published")
     result = json.loads(options.show.read_text("utf-8")) if options.show else measured(options)
+    if options.publish and result["quick"]:
+        made.error(f"{options.show} is a quick run: it is for a look, and is not published")
     return finish(result, options)
 
 
@@ -166,6 +168,7 @@ def finish(result: dict[str, Any], options: argparse.Namespace) -> int:
 
 
 def _picture(result: dict[str, Any], path: Path) -> str:
+    """Draw it where that is possible; what to say of it."""
     try:
         from tests.bench.picture import draw
 
@@ -176,9 +179,12 @@ def _picture(result: dict[str, Any], path: Path) -> str:
 
 
 def _publish(result: dict[str, Any], text: str) -> None:
-    PAGE.write_text(publish(PAGE.read_text("utf-8"), text), "utf-8")
+    """The page, its picture, and the run itself, which a quick one is compared with."""
+    drawn = _picture(result, PICTURE)
+    shown = f"![The figures as bars]({PICTURE.name})\n\n{text}" if PICTURE.exists() else text
+    PAGE.write_text(publish(PAGE.read_text("utf-8"), shown), "utf-8")
     PUBLISHED.write_text(json.dumps(result, separators=(",", ":")) + "\n", "utf-8")
-    _say(f"{PAGE}, {PUBLISHED}{_picture(result, PICTURE)}")
+    _say(f"{PAGE}, {PUBLISHED}{drawn}")
 
 
 def _say(line: str) -> None:

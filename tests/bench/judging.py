@@ -58,6 +58,8 @@ FIGURES: Final[Mapping[str, Callable[[Scenario, Cell], float]]] = {
     "KB": lambda _, cell: float(cell["bytes"] / 1024),
     "wake-ups/s": lambda _, cell: float(cell["wakeups"]),
     "MB": lambda _, cell: float(cell["resident"] / 1024 / 1024),
+    "us, client": lambda _, cell: float(cell["client_cpu"] / cell["calls"] * 1e6),
+    "us, server": lambda _, cell: float(cell["server_cpu"] / cell["calls"] * 1e6),
     "us of CPU": lambda _, cell: cpu(cell) / cell["calls"] * 1e6,
 }
 

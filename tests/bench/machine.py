@@ -68,7 +68,7 @@ def describe() -> dict[str, str]:
         "processors": f"{os.cpu_count()} × {model[1] if model else platform.machine()}",
         "virtual": "yes" if " hypervisor" in flags else "no",
         "memory": f"{int(memory[1]) / 1024 / 1024:.0f} GiB" if memory else "unknown",
-        "kernel": platform.release(),
+        "kernel": platform.release().partition("-")[0],
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "libc": " ".join(platform.libc_ver()),
     }

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import select
 import socket
 import subprocess
@@ -123,12 +124,13 @@ def clean_environment() -> dict[str, str]:
 
 @contextlib.contextmanager
 def descriptors(count: int) -> Iterator[None]:
-    """Let this process, and those it starts, have `count` descriptors; raises ValueError where the system says no."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
+    """Let this process, and those it starts, have `count` descriptors, or as many as the system allows."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, max(count, before[1])))
+    except (ValueError, OSError):  # only root may raise the hard limit
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(count, before[1]), before[1]))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -52,10 +52,15 @@ def run(plan: Plan, say: Callable[[str], None]) -> dict[str, list[dict[str, Any]
         for number in range(plan.rounds + plan.retries):
             for scenario in plan.scenarios:
                 rounds = found[scenario.key]
-                if sum(each["disturbed"] is None for each in rounds) < plan.rounds and plan.of(scenario):
+                if needs_more(rounds, plan.rounds) and plan.of(scenario):
                     cells = one_round(plan, scenario, number, say)
                     rounds.append({"round": number, "disturbed": disturbance(cells), "cells": cells})
     return found
+
+
+def needs_more(rounds: Sequence[dict[str, Any]], wanted: int) -> bool:
+    """Whether fewer rounds count than are wanted."""
+    return sum(each["disturbed"] is None for each in rounds) < wanted
 
 
 def one_round(plan: Plan, scenario: Scenario, number: int, say: Callable[[str], None]) -> Cells:

@@ -1,5 +1,6 @@
 """How the server side of each system is started, as shipped: its programs, its defaults, and what an operator would set."""
 
+import resource
 import shutil
 import socket
 import sys
@@ -84,12 +85,22 @@ def superd_command(place: Place, *services: str) -> list[str]:
     shutil.copy(ROOT / "systemd" / "superd.toml", folder)
     drop_in = f"services = {list(services)}\npolicy_dir = '{folder / 'policy.d'}'\n"
     if place.connections > CONNECTIONS_BY_DEFAULT:
-        drop_in += f"connections = {3 * place.connections}\n"
+        drop_in += f"connections = {_admitting(place.connections)}\n"
     (folder / "superd.d" / "50-bench.toml").write_text(drop_in, "utf-8")
     (folder / "policy.d" / "50-bench.toml").write_text(POLICY, "utf-8")
     in_bench = Path(sys.prefix) == BUILT / "venv"
     program = [str(BUILT / "root" / "bin" / "superd")] if in_bench else [sys.executable, "-m", "superd"]
     return [*program, "--config", str(folder / "superd.toml")]
+
+
+def _admitting(connections: int) -> int:
+    """The setting with which one user may have so many; raises AbsentError where the system has no descriptors for it."""
+    asked = 2 * connections + 1000
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit < asked * 3 // 2:
+        message = f"{asked * 3 // 2} descriptors are needed, and the limit here is {limit} (ulimit -Hn)"
+        raise AbsentError(message)
+    return asked
 
 
 #: A policy of the size that an installation has. Who measures as root is bound by none of it, and each call is judged.

@@ -13,7 +13,7 @@ from tests.bench.judging import (
     summarise,
     waits,
 )
-from tests.bench.running import FOREIGN_GRAIN, FOREIGN_MAX, disturbance, turned
+from tests.bench.running import FOREIGN_GRAIN, FOREIGN_MAX, disturbance, needs_more, turned
 from tests.bench.runs import a_run, cell, rounds
 
 
@@ -44,6 +44,12 @@ def test_rounds_that_do_not_count_are_left_out_and_counted() -> None:
     assert figures(run, "sequential", "superd") == {0: 10, 2: 20}
     assert disturbed(run, "sequential") == ["somebody"]
     assert is_quiet(run, "sequential")
+
+
+def test_rounds_that_do_not_count_are_done_again() -> None:
+    of_three = rounds({}, {}, {}, disturbed=[1])
+    assert [needs_more(of_three, wanted) for wanted in (1, 2, 3)] == [False, False, True]
+    assert needs_more([], 1)
 
 
 def test_where_no_round_counts_all_are_shown() -> None:

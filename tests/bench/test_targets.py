@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.__main__ import PAGE, parser, plan_of
+from tests.bench.__main__ import PAGE, main, parser, plan_of
 from tests.bench.matrix import FEW, REFERENCE, SCENARIOS, SYSTEMS, VARIANTS
 from tests.bench.report import BEGIN, END, compare, markdown, number, publish
 from tests.bench.runs import a_run, cell, rounds
@@ -128,7 +128,7 @@ def test_the_command_line() -> None:
 )
 def test_a_wrong_command_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        parser().parse_args(words)
+        main(words)
     assert ended.value.code == 2
     assert "error: " in capsys.readouterr().err
 
