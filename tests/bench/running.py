@@ -42,7 +42,8 @@ class Plan(NamedTuple):
 
 
 def _belongs(name: str, chosen: Sequence[str]) -> bool:
-    return name == "imports" or (name in VARIANTS and any(name.startswith(f"{each}-") for each in chosen))
+    families = {each.partition("-")[0] for each in chosen}
+    return name == "imports" or (name in VARIANTS and name.partition("-")[0] in families)
 
 
 def run(plan: Plan, say: Callable[[str], None]) -> dict[str, list[dict[str, Any]]]:
@@ -103,7 +104,15 @@ def cell(plan: Plan, scenario: Scenario, one: System) -> Cell:
         server, client = CORES[scenario.placement]
         address = str(Path(folder) / "s")
         try:
-            one.start(Place(processes, server, address, scenario.connections_of(one.name), one.environment))
+            one.start(
+                Place(
+                    processes,
+                    server,
+                    address,
+                    scenario.connections_of(one.name, quick=plan.quick),
+                    one.environment,
+                )
+            )
             return _load(plan, scenario, one, processes, client)
         except AbsentError as absent:
             return {"cannot": str(absent)}
@@ -120,7 +129,7 @@ def _load(plan: Plan, scenario: Scenario, one: System, processes: Processes, cor
         size=scenario.size,
         opened=scenario.opened_for(one.name),
         width=scenario.width,
-        calls=(plan.quick and scenario.quick_calls) or scenario.calls,
+        calls=scenario.calls_in(quick=plan.quick),
         seconds=plan.seconds,
         servers=processes.pids,
     )

@@ -1,5 +1,6 @@
 """How the server side of each system is started, as shipped: its programs, its defaults, and what an operator would set."""
 
+import os
 import resource
 import shutil
 import socket
@@ -94,11 +95,15 @@ def superd_command(place: Place, *services: str) -> list[str]:
 
 
 def _admitting(connections: int) -> int:
-    """The setting with which one user may have so many; raises AbsentError where the system has no descriptors for it."""
-    asked = 2 * connections + 1000
+    """The setting that admits so many; raises AbsentError where the system has no descriptors for it.
+
+    Root may have all but the reserve. Others may have half: one user alone is not to take everything.
+    """
+    asked = (connections + connections // 8) * (1 if os.geteuid() == 0 else 2)
+    needed = asked + asked // 4
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if limit < asked * 3 // 2:
-        message = f"{asked * 3 // 2} descriptors are needed, and the limit here is {limit} (ulimit -Hn)"
+    if limit < needed:
+        message = f"{needed} descriptors are needed, and the limit here is {limit} (ulimit -Hn)"
         raise AbsentError(message)
     return asked
 

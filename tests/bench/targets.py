@@ -107,7 +107,7 @@ TARGETS: Final[Sequence[Target]] = (
     Target(
         "stream items", "≥ 2 × 64 in flight", ("stream", "superd-aio"), ">=", 2, ("in-flight", "superd-aio")
     ),
-    Target("idle connection", "≤ 3 KB at 10,000", ("idle-10000", "superd"), "<=", 3),
+    Target("idle connection", "≤ 3 KB at 10,000", ("idle-10000", "superd-aio"), "<=", 3),
     Target(
         "async handler", "≤ 15 % (3.12+), ≤ 25 % (3.11) above inline", None, "<=", 1.25, absent=_NO_INLINE
     ),
@@ -120,7 +120,7 @@ TARGETS: Final[Sequence[Target]] = (
         ("growth", "superd-200-methods"),
         "<=",
         1.15,
-        ("growth", "superd"),
+        ("growth", "superd-aio"),
     ),
 )
 

@@ -9,10 +9,7 @@ from typing_extensions import override
 
 from tests.bench.client import Asyncio
 from tests.bench.payload import ITEM_SKU, POOL, exchanges, expect, price_of
-from tests.bench.systems.grpc_stubs import messages, pool, services
-
-#: A channel would otherwise share its connection with others of the same address.
-OWN: Final = [("grpc.use_local_subchannel_pool", 1)]
+from tests.bench.systems.grpc_stubs import OWN, messages, pool, services
 
 
 class Inventory(services.InventoryServicer):

@@ -14,7 +14,10 @@ sys.path.append(str(GENERATED))
 import inventory_pb2 as messages  # noqa: E402
 import inventory_pb2_grpc as services  # noqa: E402
 
-__all__ = ["messages", "pool", "services"]
+#: A channel would otherwise share its connection with others of the same address.
+OWN: Final = [("grpc.use_local_subchannel_pool", 1)]
+
+__all__ = ["OWN", "messages", "pool", "services"]
 
 
 def pool(exchanges: list[Exchange]) -> list[tuple[Any, Any]]:
