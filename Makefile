@@ -111,10 +111,10 @@ $(BENCH)/venv/.ready: constraints.txt requirements/bench.txt requirements/build.
 	  echo "dbus-broker cannot be had here: its cells stay empty"; }
 	@touch $@
 
-# superd as `make install` leaves it, on the same interpreter as its peers; its client as pip installs it for a user.
+# superd as `make install` leaves it, on the interpreter of its peers' environment; its client as pip installs it for a user.
 $(BENCH)/superd.ready: $(BENCH)/venv/.ready Makefile $(shell find client daemon systemd -name __pycache__ -prune -o -type f -print)
 	@$(MAKE) --no-print-directory install PREFIX='$(BENCH_ROOT)' SYSCONFDIR='$(BENCH_ROOT)/etc' DESTDIR= \
-	  INSTALL_PYTHON='$(CURDIR)/$(BENCH_PYTHON)' >/dev/null
+	  INSTALL_PYTHON="$$($(BENCH_PYTHON) -c 'import sys; print(sys._base_executable)')" >/dev/null
 	@install -d '$(BENCH_ROOT)/lib/superd-services'
 	@ln -sfn '$(CURDIR)/tests' '$(BENCH_ROOT)/lib/superd-services/tests'
 	@$(BENCH)/venv/bin/$(PIP) install -c constraints.txt --no-build-isolation --force-reinstall --no-deps ./client ./daemon
