@@ -88,6 +88,39 @@ CHAOS_FLAGS ?=
 chaos: $(READY) ## Restarts, kills, hostile peers and faults under a real systemd (as root), with figures; LONG=1: in full
 	@$(BIN)/python -m tests.chaos --scale $(if $(LONG),full,short) $(CHAOS_FLAGS)
 
+# make bench QUICK=1: one small round; PUBLISH=1: the run goes into docs/explanation/performance.md.
+BENCH := build/bench
+BENCH_PYTHON := $(BENCH)/venv/bin/python
+BENCH_ROOT := $(CURDIR)/$(BENCH)/root
+BENCH_FLAGS ?=
+
+.PHONY: bench
+bench: $(BENCH)/superd.ready ## superd and its peers, measured side by side; QUICK=1 for a look of three minutes
+	@$(BENCH_PYTHON) -m tests.bench $(if $(QUICK),--quick) $(if $(PUBLISH),--publish) $(BENCH_FLAGS)
+
+# The peers, in an environment of their own. dbus-broker is unpacked and not installed: it would become the system's bus.
+$(BENCH)/venv/.ready: constraints.txt requirements/bench.txt requirements/build.txt tests/bench/systems/inventory.proto
+	@tools/system-packages.sh
+	@rm -rf $(BENCH)/venv $(BENCH)/generated $(BENCH)/debian
+	@$(PYTHON) -m venv $(BENCH)/venv
+	@$(BENCH)/venv/bin/$(PIP) install -c constraints.txt -r requirements/build.txt -r requirements/bench.txt
+	@install -d $(BENCH)/generated $(BENCH)/debian
+	@$(BENCH_PYTHON) -m grpc_tools.protoc -I tests/bench/systems --python_out=$(BENCH)/generated \
+	  --grpc_python_out=$(BENCH)/generated tests/bench/systems/inventory.proto
+	@cd $(BENCH)/debian && { apt-get -qq download dbus-broker 2>/dev/null && dpkg-deb --extract dbus-broker_*.deb . || \
+	  echo "dbus-broker cannot be had here: its cells stay empty"; }
+	@touch $@
+
+# superd as `make install` leaves it, on the interpreter of its peers' environment; its client as pip installs it for a user.
+$(BENCH)/superd.ready: $(BENCH)/venv/.ready Makefile $(shell find client daemon systemd -name __pycache__ -prune -o -type f -print)
+	@$(MAKE) --no-print-directory install PREFIX='$(BENCH_ROOT)' SYSCONFDIR='$(BENCH_ROOT)/etc' DESTDIR= \
+	  INSTALL_PYTHON="$$($(BENCH_PYTHON) -c 'import sys; print(sys._base_executable)')" >/dev/null
+	@install -d '$(BENCH_ROOT)/lib/superd-services'
+	@ln -sfn '$(CURDIR)/tests' '$(BENCH_ROOT)/lib/superd-services/tests'
+	@$(BENCH)/venv/bin/$(PIP) install -c constraints.txt --no-build-isolation --force-reinstall --no-deps ./client ./daemon
+	@$(BENCH)/venv/bin/$(PIP) install -c constraints.txt --no-build-isolation ./client ./daemon
+	@touch $@
+
 .PHONY: typing
 typing: $(READY) ## What mypy and pyright make of the public interface
 	@$(BIN)/pytest tests/typing $(PYTEST_FLAGS)

@@ -6,7 +6,7 @@ from superd_client.wire.errors import LocalProtocolError
 from superd_client.wire.states import RECEIVING, REPLYING, REQUESTING, TRANSITIONS, Input, State, advance
 from tests.wire.golden import PAGE
 
-DASH = "–"  # noqa: RUF001 - the page has an en dash where nothing can happen
+DASH = "–"
 
 #: Written out a second time on purpose: the code, this and the page must agree.
 CELLS = [
