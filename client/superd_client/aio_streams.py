@@ -74,6 +74,7 @@ class _TaskFlow:
             self._call.discard()
 
     async def _open(self) -> TaskCall:
+        self._exchange.loop()  # one that was begun in a loop that is closed has ended
         if self._call is None:
             self._call = self._make_call()
             self._call.carried = self._carried

@@ -346,9 +346,9 @@ def test_a_call_that_its_loop_left_behind_is_lost_and_hurts_nobody(
         return asyncio.create_task(client.call(echo, A)), stream
 
     async def go_on() -> None:
-        assert await client.call(echo, A) == A
         with pytest.raises(ConnectionLost, match="the event loop that the connection was made in is closed"):
             await anext(stream)
+        assert await client.call(echo, A) == A
         await client.aclose()
 
     with serving(script, Peer.echo) as server:
