@@ -267,7 +267,7 @@ class Dispatcher:
             self._stats.calls_refused += 1
         else:
             self._stats.calls_failed += 1
-        if self.peers.limit.allows(caller.uid):
+        if self.peers.limit.allows(caller.uid, error=error.code == ErrorCode.INTERNAL_ERROR):
             self._log_failed(error, call, caller, _fields(call, caller, call_id, started), cause)
         return error.with_data(call_id=call_id)
 

@@ -25,14 +25,19 @@ class LogLimit:
         """What is left out is counted in `stats`. Of `trusted` users every line is written: root could end superd, too."""
         self._stats = stats
         self._trusted = trusted
-        self._lines: dict[int, int] = {}
+        #: By user, and whether they are errors: those must not be lost among refusals.
+        self._lines: dict[tuple[int, bool], int] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def allows(self, uid: int) -> bool:
-        """Whether another line that this user causes may be written now. To be called on the loop, once for a line."""
+    def allows(self, uid: int, *, error: bool = False) -> bool:
+        """Whether another line that this user causes may be written now. To be called on the loop, once for a line.
+
+        Lines about an `error` of superd's own side are counted apart.
+        """
         if uid in self._trusted:
             return True
-        lines = self._lines[uid] = self._lines.get(uid, 0) + 1
+        key = uid, error
+        lines = self._lines[key] = self._lines.get(key, 0) + 1
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(WINDOW, self.end_window)
         if lines <= LINES_MAX:
@@ -46,7 +51,7 @@ class LogLimit:
             self._timer.cancel()
             self._timer = None
         lines, self._lines = self._lines, {}
-        for uid, count in lines.items():
+        for (uid, _), count in lines.items():
             if count > LINES_MAX:
                 get_logger().warning(
                     "log lines were left out",

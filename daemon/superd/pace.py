@@ -1,7 +1,7 @@
 """Fair turns of the loop: how much of each turn a user's connections may work, and whose turn it is.
 
 Deficit round robin (Shreedhar and Varghese, 1995) over the users, not the connections: a hundred connections of one
-user get what one connection of another gets. docs/adr/0013 tells why. What a turn may do is counted in units of about
+user get what one connection of another gets. docs/adr/0015 tells why. What a turn may do is counted in units of about
 10 us: one is a message, a read, or an end.
 """
 

@@ -274,7 +274,7 @@ def test_status(superctl: Superctl, daemon: Daemon) -> None:
     assert (done.status, done.err) == (ExitStatus.OK, "")
     first, *rows = done.out.splitlines()
     assert first == f"● superd {__version__}"
-    assert len({re.match(r" *[A-Za-z ]*: |\s+", row).end() for row in rows}) == 1  # type: ignore[union-attr]
+    assert len({re.match(r" *(?:[A-Z][A-Za-z ]*|systemd): |\s+", row).end() for row in rows}) == 1  # type: ignore[union-attr]
     shown = {label.strip(): text for label, _, text in (row.partition(": ") for row in rows)}
     assert re.fullmatch(r"[\d.]+(us|ms|s|min)( \d+s)?", shown["Uptime"])
     assert shown["Listeners"] == f"{daemon.address} (opened by superd)"

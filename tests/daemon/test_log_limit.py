@@ -34,6 +34,21 @@ def test_so_many_lines_in_a_window(count: int) -> None:
     asyncio.run(main())
 
 
+def test_errors_are_counted_apart_and_some_users_not_at_all() -> None:
+    async def main() -> None:
+        limit = LogLimit(Stats(), trusted=[0])
+        with captured_logs(Changes()) as logs:
+            assert all(limit.allows(0) for _ in range(10 * LINES_MAX))
+            assert [limit.allows(1000) for _ in range(2 * LINES_MAX)].count(True) == LINES_MAX
+            assert [limit.allows(1000, error=True) for _ in range(LINES_MAX + 1)] == [True] * LINES_MAX + [
+                False
+            ]
+            limit.end_window()
+            assert [line["lines"] for line in logs.lines] == [LINES_MAX, 1]
+
+    asyncio.run(main())
+
+
 def test_a_window_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("superd.log_limit.WINDOW", 0.01)
     with captured_logs(Changes()) as logs:

@@ -29,6 +29,8 @@ OTHER: Final[dict[str, object]] = {
     "total_streams": 32,
     "total_bytes": 2 << 20,
     "total_descriptors": 16,
+    "write_timeout": 7.5,
+    "frame_timeout": 8.0,
     "drain_timeout": 1.5,
 }
 

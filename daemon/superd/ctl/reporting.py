@@ -59,6 +59,13 @@ def _rows(answer: Status) -> Iterator[tuple[str, str]]:
         ),
     )
     yield from (("Quotas", _usage(each)) for each in answer.usage)
+    if answer.descriptors_max is not None:
+        yield "Descriptors", f"at most {answer.descriptors_max:,}"
+    closed = answer.connections_shed, answer.connections_timed_out
+    if any(closed):
+        yield "Given up", f"{closed[0]:,} connections for want of descriptors, {closed[1]:,} that stood still"
+    if answer.log_lines_left_out:
+        yield "Log", f"{answer.log_lines_left_out:,} lines left out"
     yield "Notifications", f"{answer.notifications:,}, {answer.notifications_failed:,} failed"
     yield (
         "Loop lag",
