@@ -148,6 +148,7 @@ class Dispatcher:
                 raise
             outcome = self._raised(work, error)
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises is an answer
+            outcome = _INTERNAL_ERROR  # where even the telling fails: an exception may be anything
             outcome = self._raised(work, error)
         finally:
             self._stats.calls_in_flight -= 1

@@ -158,6 +158,22 @@ async def forgiving() -> AsyncIterator[None]:
         yield
 
 
+class Unshowable(Exception):
+    """An exception that cannot even be shown."""
+
+    @property
+    def __notes__(self) -> list[str]:
+        raise RuntimeError("no notes")
+
+
+odd = Service("odd")
+
+
+@odd.method(Method("odd.run", Nothing, str))
+async def run_odd(params: Nothing, context: Context) -> str:
+    raise Unshowable
+
+
 slow = Service("slow", lifespan=never_ready)
 broken = Service("broken", lifespan=broken_at_start)
 leaky = Service("leaky", lifespan=broken_at_stop)

@@ -460,6 +460,14 @@ def test_the_document(path: Path) -> None:
         assert daemon.stop() == 0
 
 
+def test_an_exception_that_cannot_be_shown_is_an_answer_all_the_same(path: Path, program: list[str]) -> None:
+    with superd(SAMPLE + "odd", path=path, program=program) as daemon, daemon.client() as client:
+        error = client.ask(request("odd.run"))["error"]
+        assert (error["code"], error["message"]) == (-32603, "internal error")
+        assert client.ask(echo())["result"] == {"text": "hello"}
+        assert daemon.stop() == 0
+
+
 def test_built_in_services_may_be_left_out(path: Path) -> None:
     with (
         superd(path=path, environment={"SUPERD_BUILTIN_SERVICES": "status"}) as daemon,
