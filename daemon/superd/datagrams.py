@@ -169,7 +169,8 @@ class DatagramListener:
             frame_limit=limits.frame_size,
             calls_of_user=limits.calls_in_flight,
         )
-        self._finishing: asyncio.Task[None] | None = None
+        #: Set once it drains: ends when all is answered.
+        self.finishing: asyncio.Task[None] | None = None
         self._closed = False
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -187,11 +188,11 @@ class DatagramListener:
         What waits in a socket of our own is read, and its senders get EPIPE from here on. What waits in one of systemd's
         is left to the next process. May be repeated.
         """
-        if self._finishing is not None:
+        if self.finishing is not None:
             return
         self._listener.unlink()
         self._server.stop_reading(refuse_more=not self._listener.activated)
-        self._finishing = self._loop.create_task(self._finish())
+        self.finishing = self._loop.create_task(self._finish())
 
     def cancel(self) -> None:
         """Cancel what still runs; each call is answered so."""
@@ -199,8 +200,8 @@ class DatagramListener:
 
     def abort(self) -> None:
         """Close at once; replies that wait are dropped."""
-        if self._finishing is not None:
-            self._finishing.cancel()
+        if self.finishing is not None:
+            self.finishing.cancel()
         self._close()
 
     async def _finish(self) -> None:

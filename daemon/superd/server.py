@@ -191,7 +191,7 @@ class Server:
         self._stop_accepting()
         for served in tuple(self._datagrams):
             served.drain()
-        await _ended_within(self._tasks(streams=False), timeout)
+        await _ended_within(self._tasks(streams=False) | self._finishing(), timeout)
         await _ended_within(self._tasks(streams=True), min(_STREAM_GRACE, deadline - time.monotonic()))
         for session in tuple(self._sessions):
             session.suspend()
@@ -219,9 +219,12 @@ class Server:
     def _tasks(self, *, streams: bool) -> set[asyncio.Task[None]]:
         return {task for session in self._sessions for task in session.tasks(streams=streams)}
 
+    def _finishing(self) -> set[asyncio.Task[None]]:
+        return {served.finishing for served in self._datagrams if served.finishing is not None}
+
     async def _all_ended_by(self, deadline: float) -> bool:
         """Whether nothing ran any more by `deadline`, in seconds of time.monotonic()."""
-        while tasks := self._tasks(streams=False) | self._tasks(streams=True):
+        while tasks := self._tasks(streams=False) | self._tasks(streams=True) | self._finishing():
             if not await _ended_within(tasks, deadline - time.monotonic()):
                 return False
         return True

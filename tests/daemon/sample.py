@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from pydantic import Field
+from typing_extensions import override
 
 from superd.service import Context, Service
 from superd_client.builtin import Nothing
@@ -162,7 +163,8 @@ class Unshowable(Exception):
     """An exception that cannot even be shown."""
 
     @property
-    def __notes__(self) -> list[str]:
+    @override
+    def __notes__(self) -> list[str]:  # type: ignore[override]
         raise RuntimeError("no notes")
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from superd.handover import read_state
 from superd.sd.fdqueue import empty, fill
+from tests.daemon.datagram_client import RawDatagrams
 from tests.daemon.manager import Manager
 from tests.daemon.process import Superd
 from tests.daemon.raw import RawPacketClient, echo, frame, item, request
@@ -69,6 +70,38 @@ def test_what_runs_ends_first_and_who_comes_meanwhile_is_served(manager: Manager
         with manager.superd(PROBE, path=path):
             assert client.ask(echo("after", 3))["result"] == {"text": "after"}
             assert other.ask(echo("after", 3))["result"] == {"text": "after"}
+
+
+def test_a_datagram_that_is_carried_out_is_answered_first(manager: Manager, path: Path) -> None:
+    datagrams = path.with_name("datagrams")
+    listen = f"--listen=unix-dgram:{datagrams}"
+    with (
+        manager.superd(PROBE, listen, path=path) as old,
+        old.client() as client,
+        RawDatagrams(str(datagrams)) as sender,
+    ):
+        sender.send(request("probe.wait", None, 1))
+        old.wait_for("waiting")
+        old.send_signal()
+        manager.wait_for("STOPPING=1")
+        assert client.ask(request("probe.go", None, 2))["result"] == ""
+        assert sender.receive()["result"] == "gone"
+        assert old.ended() == 0
+        with manager.superd(PROBE, path=path):
+            assert client.ask(echo("after", 3))["result"] == {"text": "after"}
+
+
+def test_a_datagram_that_takes_too_long_is_told_so(manager: Manager, path: Path) -> None:
+    datagrams = path.with_name("datagrams")
+    quick = {"SUPERD_DRAIN_TIMEOUT": "0.2"}
+    with (
+        manager.superd(PROBE, f"--listen=unix-dgram:{datagrams}", path=path, environment=quick) as old,
+        RawDatagrams(str(datagrams)) as sender,
+    ):
+        sender.send(request("probe.hang", None, 1))
+        old.wait_for("hanging")
+        assert old.stop() == 0
+        assert sender.receive()["error"]["code"] == -32004
 
 
 def test_what_does_not_end_in_time_is_cancelled_and_the_connection_stays(
