@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from superd import __version__
-from superd.app import ExitStatus, examine, run
+from superd.app import run
 from superd.journal import MessageId, configure_logging, get_logger
+from superd.parts import ExitStatus, examine
 from superd.settings import Settings, SettingsError, load_settings
 
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from superd.app import StartError, offered
 from superd.ctl.console import Console, Painted, Style
 from superd.ctl.exits import ExitStatus, UsageError
 from superd.ctl.selection import user_name
 from superd.ctl.session import Session
+from superd.parts import StartError, offered
 from superd.policy import Decision, Policy, Rule, is_unit
 from superd.policy_load import LoadedPolicy, PolicyError, load_policy
 from superd.policy_names import daemon_account, find_gid
