@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from superd.buffers import Account
 from superd.calls import CANCELLED, KICKED, STOPPED, Calls
+from superd.charges import refusal
 from superd.dispatch import Dispatcher
 from superd.handover import Saved
 from superd.outbox import Outbox
@@ -108,6 +109,8 @@ class Session:
         )
         self._paused = False
         self._pumping = False
+        #: Descriptors that are charged for what was received and is not read.
+        self._fds_waiting = 0
         #: Set while it waits for its turn (superd.pace).
         self._pump_scheduled = False
         #: Set where that was because it had something to read.
@@ -241,8 +244,12 @@ class Session:
 
     def _work(self) -> None:
         self._pumping = self._outbox.is_held = True
+        if self._fds_waiting:
+            self._hold_fds(0)
         try:
             self._handle_messages()
+            if fds := self._connection.fds_waiting:
+                self._hold_fds(fds)
         except RemoteProtocolError as broken:
             self._framing_lost(broken.error)
         finally:
@@ -251,6 +258,23 @@ class Session:
         self._outbox.flush()
         close_all(self._connection.take_surplus())
         self._conclude()
+
+    def _hold_fds(self, count: int) -> None:
+        """Charge the descriptors of what was received and is not read, in the place of what was charged for them before.
+
+        Raises RemoteProtocolError where the user holds too many. They cannot be left to the kernel any more, and thousands of
+        connections with half a frame each would take all that the process has: this connection is closed.
+        """
+        descriptors, held = self._dispatcher.quotas.descriptors, self._fds_waiting
+        self._fds_waiting = 0
+        if held:
+            descriptors.give(self.caller.uid, held)
+        if count:
+            exceeded = descriptors.take(self.caller.uid, count)
+            if exceeded is not None:
+                self._connection.give_up()
+                raise RemoteProtocolError(refusal(exceeded))
+            self._fds_waiting = count
 
     def _handle_messages(self) -> None:
         lane = self._lane
@@ -398,6 +422,8 @@ class Session:
     def _closed(self) -> None:
         if not self._is_over:
             self._is_over = True
+            if self._fds_waiting:
+                self._hold_fds(0)
             self._connection.close()
             close_all(self._connection.take_surplus())
             self._account.close()

@@ -6,7 +6,7 @@ import socket
 import sys
 import threading
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -57,6 +57,11 @@ class Manager:
             assert self._changed.wait_for(lambda: any(text in each for each in self.said), PATIENCE), (
                 self.said
             )
+
+    def wait_until(self, condition: Callable[[list[str]], bool]) -> None:
+        """Wait until what was said is so."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: condition(self.said), PATIENCE), self.said
 
     def keeps_nothing(self) -> None:
         """Wait until the service has had everything dropped, but for what it keeps for as long as its unit runs."""

@@ -417,6 +417,31 @@ def test_descriptors_of_items_that_wait_count_and_hold_up_their_connection_alone
         assert answer["result"] == 30
 
 
+@pytest.mark.parametrize("count", [19, 20, 21])
+def test_descriptors_of_frames_that_are_not_complete(count: int) -> None:
+    """A half of 40 is what one user gets. With more the connection is closed: nobody else may run out of them."""
+    half = frame(request("stage.wait", {}, 1, meta={"fds": 1}))[:20]
+    quotas = Quotas(Totals(descriptors=40), privileged=())
+    with running_server(Stage().service, limits=LIMITS, quotas=quotas) as server:
+        with server.client() as one, server.client() as two:
+            socket.send_fds(one.sock, [half], [0] * 10)
+            socket.send_fds(two.sock, [half], [0] * (count - 10))
+            if count <= 20:
+                server.until(lambda: quotas.descriptors.used(os.geteuid()) == count)
+                two.send_raw(frame(request("stage.wait", {}, 1, meta={"fds": 1}))[20:])
+                assert two.receive()["error"]["code"] == -32600, "it declares one"
+                server.until(lambda: quotas.descriptors.used(os.geteuid()) == 10)
+            else:
+                error = two.receive()["error"]
+                assert (error["code"], error["data"]["resource"]) == (-32002, "descriptors")
+                assert (error["data"]["used"], error["data"]["limit"]) == (10, 20)
+                assert two.receive() is None
+                assert quotas.descriptors.used(os.geteuid()) == 10
+                with server.client() as three:
+                    assert three.ask(echo())["result"] == {"text": "hello"}
+        server.until(lambda: not quotas.descriptors.users())
+
+
 def test_an_upload_that_ends_gives_the_descriptors_of_its_items_back() -> None:
     stage = Stage()
     with (

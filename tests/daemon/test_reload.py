@@ -325,6 +325,7 @@ def test_systemd_hears_of_it(tmp_path: Path, manager: Manager) -> None:
         daemon.settings(connectoins=1)
         daemon.refused()
         manager.wait_for("reload refused")
+        manager.wait_until(lambda said: sum("READY=1" in message for message in said) == 3)
         states = [
             message.splitlines() for message in manager.said if "READY=1" in message or "RELOADING" in message
         ]
@@ -334,6 +335,7 @@ def test_systemd_hears_of_it(tmp_path: Path, manager: Manager) -> None:
         assert "connectoins: unknown key" in states[-1][-1]
         daemon.settings()
         daemon.reload()
+        manager.wait_until(lambda said: sum("READY=1" in message for message in said) == 4)
         assert "refused: " not in [message for message in manager.said if "READY=1" in message][-1]
         daemon.send_signal(SIGTERM)
         manager.wait_for("STOPPING=1")

@@ -48,6 +48,11 @@ class Connection:
             message = "a stream has no packets"
             raise LocalProtocolError(message)
 
+    @property
+    def fds_waiting(self) -> int:
+        """Descriptors that came with what was not handed out."""
+        return self._decoder.fds_waiting
+
     def take_surplus(self) -> Sequence[int]:
         """Descriptors that came and that no call has: close them. To be asked after each read and at the end."""
         return self._decoder.take_surplus() if self._decoder.surplus else ()
@@ -99,6 +104,10 @@ class Connection:
             self._break()
             raise
         return body
+
+    def give_up(self) -> None:
+        """Read no more: what waits is surplus, and one last error may be sent, as where framing is lost."""
+        self._break()
 
     def _break(self) -> None:
         self.state = advance(self.state, Input.FRAMING_LOST)

@@ -77,6 +77,11 @@ class FrameDecoder:
         """Where in the stream the frame begins of which a part has come; None where none has."""
         return self._base + self._position if self.buffered else None
 
+    @property
+    def fds_waiting(self) -> int:
+        """Descriptors of frames that were not handed out."""
+        return sum(len(fds) for _, fds in self._fds)
+
     def receive_data(self, data: bytes, fds: Sequence[int] = ()) -> None:
         """Take bytes as they came in one read, and the descriptors that came with it.
 
@@ -213,6 +218,11 @@ class PacketDecoder:
     def unfinished(self) -> None:
         """A packet comes as a whole."""
         return
+
+    @property
+    def fds_waiting(self) -> int:
+        """Descriptors of packets that were not handed out."""
+        return sum(len(packet.fds) for packet in self._packets)
 
     def receive_packet(self, data: bytes, fds: Sequence[int], length: int) -> None:
         """Take one packet, which had `length` bytes before it was cut to `data`, and its descriptors.
