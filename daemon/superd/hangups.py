@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 #: Peers whose end is told in one turn of the loop: a user whose thousand connections vanish must not stop the others.
-_PER_TURN: Final = 2
+_PER_TURN: Final = 8
 
 
 class HangupWatch:

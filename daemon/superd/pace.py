@@ -2,7 +2,7 @@
 
 Deficit round robin (Shreedhar and Varghese, 1995) over the users, not the connections: a hundred connections of one
 user get what one connection of another gets. docs/adr/0015 tells why. What a turn may do is counted in units of about
-10 us: one is a message, or a read that brings none.
+10 us: one is a message, a read, or an end.
 """
 
 import asyncio
@@ -30,10 +30,10 @@ DEBT_MAX: Final = 256
 SHARED_FOR: Final = 1.0
 
 #: Bytes of a read that are worth one unit more.
-BYTES_PER_UNIT_SHIFT: Final = 14
+_BYTES_PER_UNIT_SHIFT: Final = 14
 
 #: Descriptors of a read that are worth one unit more.
-FDS_PER_UNIT_SHIFT: Final = 3
+_FDS_PER_UNIT_SHIFT: Final = 3
 
 #: What it costs to say why a call is refused, and what it may have meant, beside the message.
 REFUSAL_UNITS: Final = 8
@@ -62,6 +62,10 @@ class Lane:
         self.waiting: deque[Callable[[], None]] = deque()
         self.is_queued = False
 
+    def charge_read(self, size: int, fds: int) -> None:
+        """Count what one read has cost."""
+        self.left -= 1 + (size >> _BYTES_PER_UNIT_SHIFT) + (fds >> _FDS_PER_UNIT_SHIFT)
+
 
 class Pace:
     """Shares the turns of one loop. A turn ends when somebody has to wait, and the next one begins for all."""
@@ -71,8 +75,7 @@ class Pace:
         self._loop = loop
         self._lanes: dict[int, Lane] = {}
         self._queue: deque[Lane] = deque()
-        #: The number of this turn.
-        self.turn = 1
+        self._turn = 1
         self._is_due = False
         self._quantum = ALONE
         #: Users that had units in this turn.
@@ -107,7 +110,7 @@ class Pace:
 
     def may_work(self, lane: Lane) -> bool:
         """Whether a connection of this lane may work now; otherwise it has to `wait`."""
-        if lane.turn != self.turn:
+        if lane.turn != self._turn:
             self._renew(lane)
         return lane.left > 0 and not lane.waiting
 
@@ -130,7 +133,7 @@ class Pace:
 
     def _renew(self, lane: Lane) -> None:
         """Give a lane that has not waited its units for this turn."""
-        lane.turn = self.turn
+        lane.turn = self._turn
         self._users += 1
         units = self._quantum if self._users <= UNASKED_MAX else 0
         lane.left = max(min(lane.left, 0), -DEBT_MAX) + units
@@ -143,7 +146,7 @@ class Pace:
             self._quantum = QUANTUM
         elif self.is_shared and self._loop.time() >= self._shared_until:
             self._quantum = ALONE
-        self.turn += 1
+        self._turn += 1
         self._users = 0
         units = SHARED if self.is_shared else ALONE
         while self._queue and units > 0:
@@ -154,8 +157,8 @@ class Pace:
 
     def _serve(self, lane: Lane) -> int:
         """Let a lane work off its quantum, and put it behind the others; the units that it used."""
-        if lane.turn != self.turn:
-            lane.turn = self.turn
+        if lane.turn != self._turn:
+            lane.turn = self._turn
             self._users += 1
         lane.left = max(min(lane.left, 0), -DEBT_MAX) + self._quantum
         if not self._queue:

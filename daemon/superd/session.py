@@ -15,14 +15,7 @@ from superd.charges import refusal
 from superd.dispatch import Dispatcher
 from superd.handover import Saved
 from superd.outbox import Outbox
-from superd.pace import (
-    BYTES_PER_UNIT_SHIFT,
-    CONNECTION_UNITS,
-    FDS_PER_UNIT_SHIFT,
-    ITEMS_UNITS,
-    REFUSAL_UNITS,
-    Pace,
-)
+from superd.pace import CONNECTION_UNITS, ITEMS_UNITS, REFUSAL_UNITS, Pace
 from superd.peer import Caller
 from superd.stalls import Pending
 from superd.transport import Transport
@@ -144,17 +137,10 @@ class Session:
 
     def may_read(self) -> bool:
         """Whether it is this peer's turn to be read from; where it is not, that comes by itself."""
-        lane = self._lane
-        # Most of the time that is enough to know, and this is asked before each read.
-        if lane.left > 0 and lane.turn == self._pace.turn and not lane.waiting:
-            return True
-        if not self._pump_scheduled and self._pace.may_work(lane):
+        if self._pace.may_work(self._lane):
             return True
         self._read_is_due = True
-        if self._pump_scheduled:
-            self._pause()  # the second time: its turn is not the next one, and we would be asked again at each
-        else:
-            self._wait_for_turn()
+        self._wait_for_turn()
         return False
 
     def data_received(self, data: bytes, fds: Sequence[int]) -> None:
@@ -199,9 +185,8 @@ class Session:
     # --- messages ------------------------------------------------------------------------------------------------
 
     def _has_read(self, size: int, fds: int) -> None:
-        self._lane.left -= (size >> BYTES_PER_UNIT_SHIFT) + (fds >> FDS_PER_UNIT_SHIFT)
-        if not (self._pumping or self._pump_scheduled):
-            self._work()
+        self._lane.charge_read(size, fds)
+        self._pump()
 
     def _pump(self) -> None:
         """Handle messages until there are none, until enough is under way, or until it is another peer's turn."""
@@ -215,6 +200,7 @@ class Session:
     def _wait_for_turn(self) -> None:
         if not self._pump_scheduled:
             self._pump_scheduled = True
+            self._pause()
             self._pace.wait(self._lane, self._turn_came)
 
     async def _next_turn(self) -> None:
@@ -278,15 +264,12 @@ class Session:
 
     def _handle_messages(self) -> None:
         lane = self._lane
-        had = lane.left
         while not self._is_full():
             if lane.left <= 0:
                 self._wait_for_turn()
                 return
             event = self._connection.next_event()
             if event is None:
-                if lane.left == had:
-                    lane.left -= 1  # a read without a message costs as much as one with
                 awaited = self._connection.awaited
                 if awaited != self._account.receiving and not self._account.may_receive(awaited):
                     break

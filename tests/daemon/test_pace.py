@@ -150,6 +150,16 @@ def test_so_many_users_may_work_in_a_turn_without_having_waited(users: int) -> N
     asyncio.run(main())
 
 
+def test_reads_cost_by_their_size_and_their_descriptors() -> None:
+    lane = Lane(1)
+    lane.charge_read(100, 0)
+    assert lane.left == -1
+    lane.charge_read(64 * 1024, 0)
+    assert lane.left == -6
+    lane.charge_read(100, 253)
+    assert lane.left == -38
+
+
 def test_a_lane_is_forgotten_with_its_last_connection() -> None:
     async def main() -> None:
         pace = Pace(asyncio.get_running_loop())
