@@ -83,7 +83,7 @@ def test_packets_go_on_in_another_connection() -> None:
     packets = [Arrival(frame(call(1, 1)), (7,), len(frame(call(1, 1)))), Arrival(b"\0\0\0\1", (8,), 5000)]
     for packet in packets:
         old.receive_packet(*packet)
-    assert old.fds_waiting == 2
+    assert (old.fds_waiting, old.unfinished) == (2, None)
     unread = old.take_unread()
     assert unread == packets
     assert old.fds_waiting == 0
