@@ -271,8 +271,10 @@ class Calls:
         """The peer is gone: cancel its requests.
 
         Its notifications are carried out all the same (protocol §13.7), and its calls with a key, for whose answer it
-        may come back (§20.7).
+        may come back (§20.7). May be repeated: what cleans up after its cancellation is not cancelled once more.
         """
+        if self.peer_is_gone:
+            return
         self.peer_is_gone = True
         for work in tuple(self._running):
             if isinstance(work.call, Request) and work.keyed is None:

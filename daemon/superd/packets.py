@@ -6,7 +6,7 @@ from typing import Final
 
 from typing_extensions import override
 
-from superd.hangups import HangupWatch
+from superd.readiness import Readiness
 from superd.transport import Receiver, Transport
 from superd_client.ancillary import packet_frame_max, receive_packet
 
@@ -17,22 +17,24 @@ _PACKETS_PER_TURN: Final = 16
 class PacketTransport(Transport):
     """Owns one connected SOCK_SEQPACKET socket. `frame_max` is the largest body in bytes that can be written."""
 
+    __slots__ = ("_frame_limit", "frame_max")
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
         receiver: Receiver,
-        hangups: HangupWatch,
+        readiness: Readiness,
         frame_limit: int,
     ) -> None:
         """Take the socket over; a packet with a body over `frame_limit` bytes is cut to its header."""
-        super().__init__(loop, sock, receiver, hangups)
+        super().__init__(loop, sock, receiver, readiness)
         self._frame_limit = frame_limit
         self.frame_max = packet_frame_max(sock)
 
     @override
-    def _readable(self) -> None:
-        if self._receiver.may_read():
+    def readable(self) -> None:
+        if self._reading and self._receiver.may_read():
             self.read_available(_PACKETS_PER_TURN)
 
     @override

@@ -13,11 +13,11 @@ from superd.datagrams import DatagramListener
 from superd.departures import Departures
 from superd.dispatch import Dispatcher
 from superd.handover import Saved
-from superd.hangups import HangupWatch
 from superd.listeners import Listener
 from superd.pace import Pace
 from superd.packets import PacketTransport
 from superd.peer import Caller
+from superd.readiness import Readiness
 from superd.session import Session, SessionLimits
 from superd.stalls import Stalls, Timeouts
 from superd.stats import Stats
@@ -83,7 +83,7 @@ class Server:
     def start(self, saved: Iterable[Saved] = ()) -> None:
         """Go on with the connections of the process before this one, and begin to accept."""
         self._loop = asyncio.get_running_loop()
-        self._hangups = HangupWatch(self._loop)
+        self._readiness = Readiness(self._loop)
         self._pace = Pace(self._loop)
         self._acceptor = Acceptor(self._dispatcher, self._admission, self._pace, self._admit)
         for each in saved:
@@ -151,8 +151,8 @@ class Server:
 
     def _transport(self, sock: socket.socket, kind: SocketKind, session: Session) -> Transport:
         if kind is SocketKind.SEQPACKET:
-            return PacketTransport(self._loop, sock, session, self._hangups, self._limits.frame_size)
-        return StreamTransport(self._loop, sock, session, self._hangups)
+            return PacketTransport(self._loop, sock, session, self._readiness, self._limits.frame_size)
+        return StreamTransport(self._loop, sock, session, self._readiness)
 
     def _session_closed(self, session: Session) -> None:
         self._sessions.discard(session)
@@ -231,7 +231,7 @@ class Server:
 
     def _close(self) -> None:
         """Stop every timer and give back every descriptor."""
-        self._hangups.close()
+        self._readiness.close()
         self._acceptor.close()
         self._stalls.close()
         self._dispatcher.deadlines.close()

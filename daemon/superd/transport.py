@@ -8,14 +8,13 @@ import asyncio
 import contextlib
 import socket
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice, takewhile
 from typing import Final, NamedTuple, Protocol
 
 from typing_extensions import override
 
-from superd.hangups import HangupWatch
+from superd.readiness import Readiness
 from superd_client.ancillary import ANCILLARY_SIZE, HANGUPS, RECEIVE_FLAGS, Attachment, received_fds, rights
 from superd_client.wire.limits import FRAME_SIZE_MAX
 
@@ -70,12 +69,30 @@ class Transport(ABC):
     #: The largest body in bytes that the kernel takes as a frame.
     frame_max: int
 
+    __slots__ = (
+        "_at_eof",
+        "_carriers",
+        "_closed",
+        "_closing",
+        "_fd",
+        "_loop",
+        "_readiness",
+        "_reading",
+        "_receiver",
+        "_sock",
+        "_vanished",
+        "_waiting",
+        "bytes_sent",
+        "bytes_waiting",
+        "reads",
+    )
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
         receiver: Receiver,
-        hangups: HangupWatch,
+        readiness: Readiness,
     ) -> None:
         """Take the socket over; nothing is read before `resume_reading`."""
         sock.setblocking(False)
@@ -83,10 +100,11 @@ class Transport(ABC):
         self._sock = sock
         self._fd: Final = sock.fileno()
         self._receiver = receiver
-        self._hangups = hangups
+        self._readiness = readiness
         self._reading = False
-        self._waiting: deque[memoryview] = deque()
-        self._carriers: deque[Carrier] = deque()
+        #: What waits, and what of it has descriptors. Lists, since an empty deque takes 624 bytes of an idle connection.
+        self._waiting: list[memoryview] = []
+        self._carriers: list[Carrier] = []
         self._closing = False
         self._closed = False
         self._at_eof = False
@@ -94,6 +112,7 @@ class Transport(ABC):
         self._vanished = False
         self.bytes_waiting = 0
         self.bytes_sent = 0
+        self.reads = 0
 
     @property
     def is_closing(self) -> bool:
@@ -113,26 +132,35 @@ class Transport(ABC):
         if self._vanished:
             self._loop.call_soon(self._read_rest)
         else:
-            self._hangups.watch(self._fd, self._vanish)
-            self._loop.add_reader(self._fd, self._readable)
+            self._readiness.read(self._fd, self)
 
     def pause_reading(self) -> None:
         """Leave what arrives to the kernel, which slows the peer down. A peer that vanishes is still noticed."""
         if self._reading:
             self._reading = False
-            self._loop.remove_reader(self._fd)
+            if self._vanished:
+                self._loop.remove_reader(self._fd)
+            else:
+                self._readiness.pause(self._fd)
 
-    def _vanish(self) -> None:
+    def _stop_reading(self) -> None:
+        """Read no more, and be told of nothing any more."""
+        if self._vanished:
+            self.pause_reading()
+        else:
+            self._reading = False
+            self._readiness.forget(self._fd)
+
+    def vanished(self) -> None:
         """The peer is gone. What it had sent is still read, when the receiver wants it."""
         if self._at_eof or self._closing:
             self._lose(None)
         elif not self._vanished:
             self._vanished = True
-            self._hangups.forget(self._fd)
+            self._readiness.forget(self._fd)
             self._stop_writing()
             self._loop.call_soon(self._receiver.peer_vanished)
             if self._reading:
-                self._loop.remove_reader(self._fd)
                 self._loop.call_soon(self._read_rest)
 
     def _read_rest(self) -> None:
@@ -146,8 +174,9 @@ class Transport(ABC):
 
     def _stop_writing(self) -> None:
         """Give up what waits to be written."""
-        self._loop.remove_writer(self._fd)
-        self._waiting.clear()
+        if self._waiting:
+            self._loop.remove_writer(self._fd)
+            self._waiting.clear()
         for carrier in self._carriers:
             carrier.attachment.close()
         self._carriers.clear()
@@ -158,8 +187,9 @@ class Transport(ABC):
         while self._reading and reads > 0 and self._read():
             reads -= 1
 
-    def _readable(self) -> None:
-        if self._receiver.may_read():
+    def readable(self) -> None:
+        """Read, where that is wanted still and it is this peer's turn."""
+        if self._reading and self._receiver.may_read():
             self._read()
 
     def _read(self) -> bool:
@@ -224,7 +254,7 @@ class Transport(ABC):
 
     def _attachment_of(self, frame: memoryview) -> Attachment | None:
         if self._carriers and self._carriers[0].frame is frame:
-            return self._carriers.popleft().attachment
+            return self._carriers.pop(0).attachment
         return None
 
     def write_again(self, unsent: Sequence[Unsent]) -> None:
@@ -244,8 +274,7 @@ class Transport(ABC):
 
     def release(self) -> None:
         """Serve the socket no longer and close this process's descriptor of it: another one has it. Nobody is told."""
-        self.pause_reading()
-        self._hangups.forget(self._fd)
+        self._stop_reading()
         self._stop_writing()
         self._closed = self._closing = True
         self._sock.close()
@@ -262,7 +291,7 @@ class Transport(ABC):
                 return
             except OSError as error:
                 if error.errno in HANGUPS:
-                    self._vanish()
+                    self.vanished()
                 else:
                     self._lose(error)
                 return
@@ -287,7 +316,7 @@ class Transport(ABC):
                 raise
             sent = len(carrier.frame)  # dropped, as if it were sent
             self._loop.call_soon(carrier.on_refused, error)
-        self._carriers.popleft()
+        del self._carriers[0]
         carrier.attachment.close()
         return sent
 
@@ -295,13 +324,15 @@ class Transport(ABC):
         """Forget the first `sent` bytes of what waits."""
         self.bytes_waiting -= sent
         self.bytes_sent += sent
-        while sent:
-            head = self._waiting[0]
+        whole = 0
+        for head in self._waiting:
             if len(head) > sent:
-                self._waiting[0] = head[sent:]
-                return
+                break
             sent -= len(head)
-            self._waiting.popleft()
+            whole += 1
+        del self._waiting[:whole]
+        if sent:
+            self._waiting[0] = self._waiting[0][sent:]
 
     def _send_later(self) -> None:
         self._send()
@@ -329,8 +360,7 @@ class Transport(ABC):
     def _lose(self, error: OSError | None) -> None:
         if self._closed:
             return
-        self.pause_reading()
-        self._hangups.forget(self._fd)
+        self._stop_reading()
         self._stop_writing()
         self._closed = self._closing = True
         self._sock.close()
@@ -339,6 +369,8 @@ class Transport(ABC):
 
 class StreamTransport(Transport):
     """Owns one connected SOCK_STREAM socket."""
+
+    __slots__ = ()
 
     frame_max = FRAME_SIZE_MAX
 
@@ -356,7 +388,7 @@ class StreamTransport(Transport):
         if self._carriers:
             return self._sock.sendmsg(self._before_carrier())
         return self._sock.sendmsg(
-            [self._waiting[i] for i in range(min(len(self._waiting), _BUFFERS_PER_WRITE))]
+            self._waiting if len(self._waiting) <= _BUFFERS_PER_WRITE else self._waiting[:_BUFFERS_PER_WRITE]
         )
 
     def _before_carrier(self) -> list[memoryview]:

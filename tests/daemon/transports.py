@@ -5,7 +5,7 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from superd.hangups import HangupWatch
+from superd.readiness import Readiness
 from superd.packets import PacketTransport
 from superd.transport import StreamTransport, Transport
 from superd_client.descriptors import close_all
@@ -66,11 +66,11 @@ class Pair:
         self.peer.setblocking(False)
         self.fd = ours.fileno()
         self.told = Recorder()
-        self.hangups = HangupWatch(self.loop)
+        self.readiness = Readiness(self.loop)
         self.transport: Transport = (
-            PacketTransport(self.loop, ours, self.told, self.hangups, FRAME_LIMIT)
+            PacketTransport(self.loop, ours, self.told, self.readiness, FRAME_LIMIT)
             if kind == socket.SOCK_SEQPACKET
-            else StreamTransport(self.loop, ours, self.told, self.hangups)
+            else StreamTransport(self.loop, ours, self.told, self.readiness)
         )
 
     async def until(self, predicate: Callable[[], bool]) -> None:
@@ -80,7 +80,7 @@ class Pair:
 
     def close(self) -> None:
         self.transport.abort()
-        self.hangups.close()
+        self.readiness.close()
         self.peer.close()
 
 
