@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import contextvars
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -45,6 +44,28 @@ class Calls:
     peer until it ends, whether its handler takes notice of the cancellation or not.
     """
 
+    __slots__ = (
+        "_caller",
+        "_charges",
+        "_connection",
+        "_context",
+        "_dispatcher",
+        "_loop",
+        "_next_turn",
+        "_on_progress",
+        "_outbox",
+        "_running",
+        "_to_watch",
+        "_uid",
+        "_unanswered",
+        "failed",
+        "open_streams",
+        "peer_is_gone",
+        "refuses_streams",
+        "served",
+        "streams",
+    )
+
     def __init__(
         self,
         caller: Caller,
@@ -68,7 +89,7 @@ class Calls:
         self._on_progress = on_progress
         self._next_turn = next_turn
         self._loop = asyncio.get_running_loop()
-        self._context = contextvars.copy_context()
+        self._context = dispatcher.base_context
         self._running: set[Work] = set()
         self._unanswered: dict[RequestId, Work] = {}
         #: What was begun and has a deadline that nobody watches yet.

@@ -72,6 +72,19 @@ class _Holding:
 class Charges:
     """The charges of one connection."""
 
+    __slots__ = (
+        "_account",
+        "_calls",
+        "_fds",
+        "_has_rate",
+        "_quotas",
+        "_uid",
+        "_waiting_fds",
+        "give_plain",
+        "holdings",
+        "take_plain",
+    )
+
     def __init__(self, quotas: Quotas, account: Account) -> None:
         """`account` is that of the connection."""
         self._quotas: Final = quotas
@@ -79,8 +92,8 @@ class Charges:
         self._has_rate: Final = quotas.rate is not None
         #: The usual case in one step: what is a call and nothing more, on a daemon that counts no rate. Where `take_plain`
         #: returns something, `begin` has to look; `give_plain` is for what holds nothing more, as `end` is.
-        self.take_plain: Final[Callable[[int], object]] = self._calls.take if quotas.rate is None else _look
-        self.give_plain: Final[Callable[[int], None]] = self._calls.give
+        self.take_plain: Final[Callable[[int], object]] = quotas.take_call if quotas.rate is None else _look
+        self.give_plain: Final[Callable[[int], None]] = quotas.give_call
         self._account: Final = account
         self._uid: Final = account.uid
         #: Few calls have one.

@@ -1,7 +1,6 @@
 """What goes out to one peer: frames are gathered and written together, and what makes more of them waits for room."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -25,13 +24,24 @@ def refused_descriptors(error: OSError) -> ErrorObject:
 class Outbox:
     """The frames for one peer, in order. Once as many bytes wait as `account` allows it is full, and nobody should add."""
 
+    __slots__ = (
+        "_account",
+        "_flush_scheduled",
+        "_frames",
+        "_loop",
+        "_size",
+        "_transport",
+        "_waiters",
+        "is_held",
+    )
+
     def __init__(self, account: Account) -> None:
         """Prepare; nothing may be added before `start`. What the kernel does not take is charged to `account`."""
         self._account = account
         self._frames: list[bytes] = []
         self._size = 0
         self._flush_scheduled = False
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._waiters: list[asyncio.Future[None]] = []
         #: Set while more may follow at once: what is added is then not written before `flush`, or some kilobytes.
         self.is_held = False
 
@@ -104,7 +114,7 @@ class Outbox:
 
     def wake(self) -> None:
         """Let those go on that wait for room, in the order in which they came."""
-        waiters, self._waiters = self._waiters, deque()
+        waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)

@@ -26,6 +26,9 @@ _GROUPS_SIZE: Final = 1024
 #: Groups that a process can have (NGROUPS_MAX of the kernel).
 GROUPS_MAX: Final = 65_536
 
+#: Sets of groups that are kept to be shared: connections are many, and users few.
+_GROUPS_KNOWN: Final = 256
+
 #: Bytes of a security label: SELinux's and AppArmor's are far shorter, and Python takes no more.
 LABEL_MAX: Final = 1024
 
@@ -63,8 +66,16 @@ def read_groups(connection: socket.socket) -> frozenset[int]:
             return frozenset()
         if error.errno != errno.ERANGE:
             raise
-        data = _getsockopt(connection.fileno(), _SO_PEERGROUPS, GROUPS_MAX * _GID_SIZE)
+        return _unpack_groups(_getsockopt(connection.fileno(), _SO_PEERGROUPS, GROUPS_MAX * _GID_SIZE))
+    return _shared_groups(data)
+
+
+def _unpack_groups(data: bytes) -> frozenset[int]:
     return frozenset(struct.unpack(f"={len(data) // _GID_SIZE}I", data))
+
+
+#: The same set for all connections of the same users.
+_shared_groups: Final = functools.lru_cache(maxsize=_GROUPS_KNOWN)(_unpack_groups)
 
 
 def open_pidfd(connection: socket.socket) -> int | None:

@@ -288,6 +288,9 @@ class Quotas:
         self.privileged: Final = privileged
         self.connections: Final = shared("connections", totals.connections, retry=_CONNECTIONS_RETRY_USEC)
         self.calls: Final = shared("calls", totals.calls, retry=soon)
+        #: Bound once, and not for each connection.
+        self.take_call: Final = self.calls.take
+        self.give_call: Final = self.calls.give
         self.streams: Final = shared("streams", totals.streams)
         self.buffered: Final = shared("bytes", totals.buffered, floor=frame_size)
         self.descriptors: Final = shared(

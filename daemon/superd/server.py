@@ -62,6 +62,8 @@ class Server:
         self._accepts_no_more = False
         self._admission = Admission[Session](dispatcher.quotas)
         self._stalls = Stalls(lambda: self._sessions, timeouts)
+        #: Bound once, and not for each connection.
+        self._on_session_closed: Final = self._session_closed
 
     @property
     def sessions(self) -> Collection[Session]:
@@ -137,7 +139,7 @@ class Server:
             parse=self._parse,
             limits=self._limits,
             pace=self._pace,
-            on_closed=self._session_closed,
+            on_closed=self._on_session_closed,
             packets=kind is SocketKind.SEQPACKET,
         )
         self._sessions.add(session)

@@ -7,7 +7,7 @@ too many bytes of answers wait. Both limits are the settings'; nothing is droppe
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from superd.buffers import Account
 from superd.calls import CANCELLED, KICKED, STOPPED, Calls
@@ -64,6 +64,36 @@ class Traffic(NamedTuple):
 class Session:
     """One connection, from accept to close. `on_closed` is called once: its socket is closed, its last call ended."""
 
+    __slots__ = (
+        "_account",
+        "_bytes_received",
+        "_calls",
+        "_connection",
+        "_dispatcher",
+        "_draining",
+        "_fds_waiting",
+        "_is_ending",
+        "_is_over",
+        "_lane",
+        "_limits",
+        "_loop",
+        "_lost",
+        "_on_closed",
+        "_outbox",
+        "_pace",
+        "_packets",
+        "_paused",
+        "_pump_scheduled",
+        "_pumping",
+        "_read_is_due",
+        "_refused_more",
+        "_suspended",
+        "_transport",
+        "begun_usec",
+        "caller",
+        "number",
+    )
+
     def __init__(
         self,
         *,
@@ -83,7 +113,7 @@ class Session:
         self._bytes_received = 0
         self._dispatcher = dispatcher
         self._limits = limits
-        self._kind: Final = "seqpacket" if packets else "stream"
+        self._packets: Final = packets
         self._pace = pace
         self._lane = pace.join(caller.uid)
         self._on_closed = on_closed
@@ -453,7 +483,8 @@ class Session:
         if self._transport.fileno() == -1:
             return None
         fd = self._transport.fileno()
-        return Saved(fd, self._kind, self._connection.take_unread(), self._transport.take_unsent())
+        kind: Literal["stream", "seqpacket"] = "seqpacket" if self._packets else "stream"
+        return Saved(fd, kind, self._connection.take_unread(), self._transport.take_unsent())
 
     def resume(self, saved: Saved) -> None:
         """Go on with what was saved, of this session or of one of the process before."""

@@ -88,6 +88,8 @@ _REPLY_HEAD: Final = b'{"jsonrpc":"2.0","id":'
 class ClientConnection(Connection, Generic[CallT]):
     """The client's end. Ids count up from 1 and are used once."""
 
+    __slots__ = ("_inflows", "_last_id", "_outflows", "_pending")
+
     def __init__(self, *, frame_limit: int = FRAME_SIZE_DEFAULT, packets: bool = False) -> None:
         """Begin OPEN, with nothing pending."""
         super().__init__(frame_limit, packets=packets)

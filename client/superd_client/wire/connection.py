@@ -15,6 +15,8 @@ class PeerClosed(NamedTuple):
 class Connection:
     """One end. `packets` says that the socket keeps the bounds of what is written to it (SOCK_SEQPACKET)."""
 
+    __slots__ = ("_decoder", "_eof_pending", "frame_limit", "send_limit", "state")
+
     def __init__(self, frame_limit: int, *, packets: bool) -> None:
         self.frame_limit: Final = frame_limit
         #: What a frame of this end may have at most: less than the frame limit where a packet holds less.

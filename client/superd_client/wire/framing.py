@@ -1,6 +1,5 @@
 """Frames: a 4-byte big-endian length and that many bytes (protocol §2), with the descriptors beside them (§15)."""
 
-from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -61,7 +60,7 @@ class FrameDecoder:
         #: How many bytes of the stream came before the buffer.
         self._base = 0
         #: Descriptors that wait for the frame that begins at this place of the stream.
-        self._fds: deque[tuple[int, list[int]]] = deque()
+        self._fds: list[tuple[int, list[int]]] = []
         #: Where a frame begins, up to which the headers were looked at for `_fds`.
         self._walked = 0
         #: Descriptors that no frame can have: to be closed by whoever owns this decoder.
@@ -153,7 +152,7 @@ class FrameDecoder:
         """The descriptors of the frame that was handed out last; whoever takes them owns them."""
         if not self._fds or self._fds[0][0] >= self._base + self._position:
             return ()
-        return tuple(self._fds.popleft()[1])
+        return tuple(self._fds.pop(0)[1])
 
     def take_surplus(self) -> list[int]:
         """The descriptors that are to be closed: those that no frame can have, and at the end all that wait."""
@@ -204,7 +203,7 @@ class PacketDecoder:
         self._limit = limit
         #: No packet comes in parts.
         self.awaited = 0
-        self._packets: deque[Arrival] = deque()
+        self._packets: list[Arrival] = []
         self._last_fds: tuple[int, ...] = ()
         #: Descriptors that no frame can have: to be closed by whoever owns this decoder.
         self.surplus: list[int] = []
@@ -236,7 +235,7 @@ class PacketDecoder:
         """Return the body of the next packet, or None; raises PacketRefused for one that is not one frame."""
         if not self._packets:
             return None
-        packet, fds, length = self._packets.popleft()
+        packet, fds, length = self._packets.pop(0)
         try:
             self._check(packet, length)
         except PacketRefused:
@@ -268,8 +267,7 @@ class PacketDecoder:
 
     def take_unread(self) -> list[Arrival]:
         """What has arrived and was not asked for; this decoder owns none of its descriptors any more."""
-        unread = list(self._packets)
-        self._packets.clear()
+        unread, self._packets = self._packets, []
         return unread
 
     def abandon(self) -> None:

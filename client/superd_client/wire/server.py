@@ -87,6 +87,8 @@ _SPARE_MESSAGE: Final = 64
 class ServerConnection(Connection):
     """The server's end. `parse` may know the methods and make models of params; by default they stay JSON data."""
 
+    __slots__ = ("_in_flight", "_inflows", "_outflows", "_parse", "awaited", "body_size")
+
     def __init__(
         self,
         *,
