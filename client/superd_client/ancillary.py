@@ -42,6 +42,9 @@ _PACKET_OVERHEAD: Final = 32
 _SO_PASSSEC: Final = 34
 _SO_PASSPIDFD: Final = 76
 
+#: What a read may bring beside bytes and descriptors, where it is asked for.
+_PASSED: Final = (int(socket.SO_PASSCRED), _SO_PASSSEC, _SO_PASSPIDFD)
+
 Ancillary = list[tuple[int, int, bytes]]
 
 
@@ -81,13 +84,25 @@ def rights(fds: Sequence[int]) -> list[tuple[int, int, "array[int]"]]:
     return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))]
 
 
+def passes_more(listener: socket.socket) -> bool:
+    """Whether connections that are accepted here begin with more beside their bytes than descriptors."""
+    return any(_asked_for(listener, option) for option in _PASSED)
+
+
+def _asked_for(listener: socket.socket, option: int) -> bool:
+    try:
+        return listener.getsockopt(socket.SOL_SOCKET, option) != 0
+    except OSError:
+        return False  # a kernel that does not know the option does not pass it either
+
+
 def receive_descriptors_only(connection: socket.socket) -> None:
     """Have reads of an accepted connection bring nothing beside bytes but the descriptors that its peer passes.
 
     Its listening socket may say otherwise (PassCredentials=, PassSecurity=, PassPIDFD= of systemd.socket(5)); the
     rest would take the room of the descriptors, and a pidfd with each read would have to be closed.
     """
-    for option in (socket.SO_PASSCRED, _SO_PASSSEC, _SO_PASSPIDFD):
+    for option in _PASSED:
         with contextlib.suppress(OSError):  # a kernel that does not know the option does not pass it either
             connection.setsockopt(socket.SOL_SOCKET, option, 0)
 

@@ -18,7 +18,7 @@ from superd.peer_socket import kernel_has_peer_pidfd
 from superd.quota import Exceeded
 from superd.session import Session
 from superd_client.address import SocketKind
-from superd_client.ancillary import receive_descriptors_only
+from superd_client.ancillary import passes_more, receive_descriptors_only
 from superd_client.wire.errors import ErrorObject
 from superd_client.wire.server import ServerConnection
 
@@ -47,12 +47,16 @@ class Acceptor:
         kernel_has_peer_pidfd()  # takes descriptors to find out, and remembers: there may be none later
         self._reserve = Reserve()
         self._retries: dict[Listener, asyncio.TimerHandle] = {}
+        #: Those whose connections would pass more than descriptors.
+        self._talkative: set[Listener] = set()
         self._told_at: float | None = None
 
     def listen(self, listener: Listener) -> None:
         """Accept what comes."""
         self._retries.pop(listener, None)
         self._reserve.fill()
+        if passes_more(listener.sock):
+            self._talkative.add(listener)
         self._loop.add_reader(listener.sock.fileno(), self.accept, listener)
 
     def stop(self, listener: Listener, *, accept_the_rest: bool) -> None:
@@ -70,6 +74,7 @@ class Acceptor:
 
     def accept(self, listener: Listener) -> bool:
         """Accept some connections; whether more may wait."""
+        is_talkative = listener in self._talkative
         for _ in range(self._pace.accepts):
             try:
                 sock = self._accept_one(listener)
@@ -79,6 +84,8 @@ class Acceptor:
                 self._tell(listener, error)
                 self._pause(listener)
                 return False
+            if is_talkative:
+                receive_descriptors_only(sock)
             self._admit(sock, listener.kind)
             self._reserve.fill()
         self._pace.leave_waiting()
@@ -90,13 +97,13 @@ class Acceptor:
         accept(2) wants a descriptor before it looks whether anybody waits.
         """
         try:
-            return listener.sock.accept()[0]
+            return _accept(listener)
         except OSError as error:
             if error.errno not in EXHAUSTED or not self._reserve.spend():
                 raise
             exhausted = error
         try:
-            sock, _ = listener.sock.accept()
+            sock = _accept(listener)
         except OSError:
             self._reserve.fill()
             raise
@@ -104,7 +111,6 @@ class Acceptor:
         return sock
 
     def _admit(self, sock: socket.socket, kind: SocketKind) -> None:
-        receive_descriptors_only(sock)
         caller = Caller.from_socket(sock)
         exceeded = self._admission.admit(caller.uid)
         if exceeded is not None:
@@ -147,6 +153,12 @@ class Acceptor:
         """Wait a little: readiness is level-triggered and would call us again at once, for ever."""
         self._loop.remove_reader(listener.sock.fileno())
         self._retries[listener] = self._loop.call_later(_PAUSE, self.listen, listener)
+
+
+def _accept(listener: Listener) -> socket.socket:
+    """As socket.accept, which asks its own socket of what family and type it is: 4 us of the 20 of a connection."""
+    fd, _ = listener.sock._accept()  # noqa: SLF001 - of the class below socket.socket, since Python 3.2
+    return socket.socket(socket.AF_UNIX, listener.kind.value, 0, fd)
 
 
 def _no_descriptors(exceeded: Exceeded) -> ErrorObject:

@@ -202,3 +202,4 @@ class Account:
         self.never_wait()
         self._end_frame()
         self.set_replies(0)
+        del self._on_room  # nobody waits

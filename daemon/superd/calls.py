@@ -320,6 +320,10 @@ class Calls:
             work.release()  # a thread may still use them, and releases them itself
         self._on_progress()
 
+    def let_go(self) -> None:
+        """Know its connection no longer: nothing runs, and nothing will."""
+        del self._on_progress, self._next_turn
+
     def _end_charges(self, work: Work) -> None:
         if work.source is not None:
             work.source.discard()

@@ -442,6 +442,9 @@ class Session:
             self._account.close()
             self._pace.leave(self._lane)
             self._on_closed(self)
+            # Its parts know it no longer: it ends now, and not when the collector of cycles looks for it.
+            self._calls.let_go()
+            self._transport.let_go()
 
     def drain(self) -> None:
         """Carry out what the peer has sent, take no more, answer, close.

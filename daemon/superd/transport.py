@@ -366,6 +366,10 @@ class Transport(ABC):
         self._sock.close()
         self._loop.call_soon(self._receiver.connection_lost, error)
 
+    def let_go(self) -> None:
+        """Know its receiver no longer; nothing is called after this."""
+        del self._receiver
+
 
 class StreamTransport(Transport):
     """Owns one connected SOCK_STREAM socket."""

@@ -72,7 +72,7 @@ class Exhausted(socket.socket):
     accepts = 0
 
     @override
-    def accept(self) -> NoReturn:
+    def _accept(self) -> NoReturn:
         self.accepts += 1
         raise OSError(errno.EMFILE, "Too many open files")
 
