@@ -1,5 +1,6 @@
 """Addresses of sockets, as text and as the kernel takes them (protocol §9)."""
 
+import functools
 import os
 import socket
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ ADDRESS_VARIABLE: Final = "SUPERD_SOCKET"
 #: Bytes of a path or an abstract name: sun_path has 108, one of which is the NUL after a path or before a name
 #: (unix(7)).
 ADDRESS_MAX: Final = 107
+
+
+#: Addresses that are read once alone: a process knows few, and may make many clients.
+_ADDRESSES_KNOWN: Final = 16
 
 
 class SocketKind(Enum):
@@ -61,6 +66,7 @@ class Address:
         return f"{self.kind.scheme}:{self.path if self.path is not None else f'@{self.abstract}'}"
 
 
+@functools.lru_cache(maxsize=_ADDRESSES_KNOWN)
 def parse_address(text: str) -> Address:
     """Read an address; raises ValueError that says what was expected."""
     scheme, colon, rest = text.partition(":")

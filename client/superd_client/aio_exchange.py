@@ -37,7 +37,8 @@ class TaskExchange:
         for link in links:
             link.disown()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._connecting = asyncio.Lock()
+        #: Of the tasks that wait for a connection which was not there at once one connects for all.
+        self._connecting: asyncio.Lock | None = None
         #: Why the task that connects for all has to try again; None while it proves the server's unit.
         self._refusal: OSError | None = None
 
@@ -56,8 +57,7 @@ class TaskExchange:
             raise RuntimeError(message)
         for link in self.links:
             link.lose("the event loop that the connection was made in is closed")
-        self.link, self.links = None, ()
-        self._connecting = asyncio.Lock()
+        self.link, self.links, self._connecting = None, (), None
         self._loop = loop
 
     def close(self) -> None:
@@ -163,8 +163,13 @@ class TaskExchange:
     async def _await_link(self, call: TaskCall) -> TaskLink:
         """Connect; try again while the server has no room, or is not there. One task tries for all."""
         dial = Dial(call, self._destination)
+        seconds = dial.seconds()
+        if self._connecting is None:
+            if self._destination.expect_unit is None and isinstance(link := self._open_link(None), TaskLink):
+                return link
+            self._connecting = asyncio.Lock()
         try:
-            async with asyncio.timeout(min(dial.seconds(), WAIT_MAX)), self._connecting:
+            async with asyncio.timeout(min(seconds, WAIT_MAX)), self._connecting:
                 attempts = ATTEMPTS
                 while (link := self._ready_link(call)) is None:
                     proof = self._destination.proof()

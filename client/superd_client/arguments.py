@@ -21,14 +21,35 @@ WAIT_FOR_SERVER: Final = 1.0
 _call_id: Final = TypeAdapter[str](CallId, config=ConfigDict(strict=True, hide_input_in_errors=True))
 
 
+class _Process:
+    """What tells the call ids of this process from those of all others: drawn anew in each forked child."""
+
+    prefix: str | None = None
+    clients = itertools.count(1)
+
+    @classmethod
+    def draw(cls) -> str:
+        """The prefix, which stays as it is until `renew`."""
+        if cls.prefix is None:
+            cls.prefix = os.urandom(6).hex()
+        return cls.prefix
+
+    @classmethod
+    def renew(cls) -> None:
+        cls.prefix = None
+
+
+os.register_at_fork(after_in_child=_Process.renew)
+
+
 class CallIds:
-    """Makes call ids that no other client makes: a random prefix, and a number that counts up."""
+    """Makes call ids that no other client makes: a random prefix, the client's number, and one that counts up."""
 
     __slots__ = ("_numbers", "_prefix")
 
     def __init__(self) -> None:
-        """Draw the prefix."""
-        self._prefix: Final = os.urandom(6).hex()
+        """Take the next number of this process; its first client draws the prefix."""
+        self._prefix: Final = f"{_Process.draw()}{next(_Process.clients):x}"
         self._numbers: Final = itertools.count(1)
 
     def make(self) -> str:

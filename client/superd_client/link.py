@@ -51,7 +51,10 @@ class Link(ABC, Generic[CallT]):
         self.hung_up = False
         #: Set while the parts below change: set afterwards, it says that an interrupt has left them half changed.
         self._midway = False
-        self._wire: Final = ClientConnection[CallT](frame_limit=frame_limit, packets=channel.packets)
+        # Not ClientConnection[CallT](...), which takes as long again.
+        self._wire: Final[ClientConnection[CallT]] = ClientConnection(
+            frame_limit=frame_limit, packets=channel.packets
+        )
         self._wire.send_limit = min(frame_limit, channel.frame_max)
         self._outgoing: deque[_Outgoing[CallT]] = deque()
         self._calls: Final[set[CallT]] = set()

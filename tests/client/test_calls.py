@@ -12,7 +12,7 @@ def test_call_ids_are_legal_and_differ() -> None:
     first, second = CallIds(), CallIds()
     made = [ids.make() for ids in (first, first, second, second)]
     assert len(set(made)) == 4
-    assert all(re.fullmatch(r"[0-9a-f]{12}-[12]", call_id) for call_id in made)
+    assert all(re.fullmatch(r"[0-9a-f]{13,}-[12]", call_id) for call_id in made)
     assert [check_call_id(call_id) for call_id in made] == made
 
 
