@@ -9,8 +9,7 @@ No deadlock: a frame is received only where there is room for all of it, so what
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from superd.quota import Quota
 
@@ -60,14 +59,21 @@ class Buffers:
                 pass
 
 
+class Holder(Protocol):
+    """Whose account it is."""
+
+    def room_again(self) -> None:
+        """It may read on, after it had to wait."""
+
+
 class Account:
-    """What one connection holds. `on_room` is called when it may read on, after it had to wait."""
+    """What one connection holds."""
 
     __slots__ = (
         "_buffers",
+        "_holder",
         "_is_choked",
         "_never_waits",
-        "_on_room",
         "_quota",
         "_replies",
         "_waits",
@@ -79,12 +85,12 @@ class Account:
         "uid",
     )
 
-    def __init__(self, buffers: Buffers, uid: int, write_buffer: int, on_room: Callable[[], None]) -> None:
+    def __init__(self, buffers: Buffers, uid: int, write_buffer: int, holder: Holder) -> None:
         """`write_buffer` is how many bytes of replies may wait on this connection."""
         self.uid: Final = uid
         self._buffers: Final = buffers
         self._quota: Final = buffers.quota
-        self._on_room: Final = on_room
+        self._holder: Final = holder
         #: Bytes charged for the frame that is being received, and those for which there is no room yet.
         self.receiving = 0
         self._wanted = 0
@@ -186,7 +192,7 @@ class Account:
     def _unblock(self) -> None:
         self._set_blocked()
         if not self.is_blocked:
-            self._on_room()
+            self._holder.room_again()
 
     def never_wait(self) -> None:
         """The peer is gone: what it had sent is read to its end, which is no more than the kernel holds."""
@@ -202,4 +208,4 @@ class Account:
         self.never_wait()
         self._end_frame()
         self.set_replies(0)
-        del self._on_room  # nobody waits
+        del self._holder  # nobody waits

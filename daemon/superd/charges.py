@@ -69,6 +69,10 @@ class _Holding:
         self.waiting_fds = 0
 
 
+#: What all connections have whose calls hold nothing. Nothing is ever put in: the first gets a dict of its own.
+_NO_HOLDINGS: Final[dict[Work, _Holding]] = {}
+
+
 class Charges:
     """The charges of one connection."""
 
@@ -97,7 +101,7 @@ class Charges:
         self._account: Final = account
         self._uid: Final = account.uid
         #: Few calls have one.
-        self.holdings: Final[dict[Work, _Holding]] = {}
+        self.holdings = _NO_HOLDINGS
         #: Descriptors of all calls of this connection, and those of items that wait among them.
         self._fds = 0
         self._waiting_fds = 0
@@ -141,6 +145,7 @@ class Charges:
     def _holding(self, work: Work) -> _Holding:
         holding = self.holdings.get(work)
         if holding is None:
+            self.holdings = self.holdings or {}
             holding = self.holdings[work] = _Holding()
         return holding
 

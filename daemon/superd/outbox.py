@@ -13,6 +13,9 @@ from superd_client.wire.framing import FrameTooLarge
 #: Bytes of frames that are gathered before they are written: more makes the peer wait, less costs system calls.
 _FLUSH_SIZE: Final = 4096
 
+#: Who waits where nobody does. Nothing is ever put in: the first gets a list of its own.
+_NOBODY: Final[list[asyncio.Future[None]]] = []
+
 
 def refused_descriptors(error: OSError) -> ErrorObject:
     """What the caller is to see where the kernel does not pass descriptors to it."""
@@ -41,7 +44,7 @@ class Outbox:
         self._frames: list[bytes] = []
         self._size = 0
         self._flush_scheduled = False
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters = _NOBODY
         #: Set while more may follow at once: what is added is then not written before `flush`, or some kilobytes.
         self.is_held = False
 
@@ -109,12 +112,13 @@ class Outbox:
     async def room(self) -> None:
         """Wait until it was full no longer; it may be full again, since others wait too."""
         waiter = self._loop.create_future()
+        self._waiters = self._waiters or []
         self._waiters.append(waiter)
         await waiter
 
     def wake(self) -> None:
         """Let those go on that wait for room, in the order in which they came."""
-        waiters, self._waiters = self._waiters, []
+        waiters, self._waiters = self._waiters, _NOBODY
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)

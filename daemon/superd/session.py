@@ -118,7 +118,7 @@ class Session:
         self._lane = pace.join(caller.uid)
         self._on_closed = on_closed
         self._connection = ServerConnection(parse=parse, frame_limit=limits.frame_size, packets=packets)
-        self._account = Account(dispatcher.buffers, caller.uid, limits.write_buffer, self._room_again)
+        self._account = Account(dispatcher.buffers, caller.uid, limits.write_buffer, self)
         self._outbox = Outbox(self._account)
         self._calls = Calls(
             caller,
@@ -192,7 +192,7 @@ class Session:
         self._outbox.drained()
         self._pump()
 
-    def _room_again(self) -> None:
+    def room_again(self) -> None:
         """The user of this peer holds less than it may, after it had held too much."""
         self._outbox.wake()
         self._progress()

@@ -92,7 +92,9 @@ class Stalls:
 
     def _fire(self) -> None:
         peers = list(self._peers())
-        self._seen = {peer: seen for peer, seen in self._seen.items() if peer in set(peers)}
+        if self._seen:
+            here = set(peers)
+            self._seen = {peer: seen for peer, seen in self._seen.items() if peer in here}
         self._timer = None
         if peers:
             self._timer = asyncio.get_running_loop().call_later(self._interval, self._fire)

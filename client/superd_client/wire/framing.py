@@ -1,7 +1,7 @@
 """Frames: a 4-byte big-endian length and that many bytes (protocol §2), with the descriptors beside them (§15)."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from superd_client.wire.errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
 from superd_client.wire.limits import FDS_PER_FRAME_MAX, FRAME_SIZE_DEFAULT, HEADER_SIZE
@@ -40,6 +40,10 @@ def encode_frame(body: bytes, limit: int = FRAME_SIZE_DEFAULT) -> bytes:
     return length.to_bytes(HEADER_SIZE, "big") + body
 
 
+#: What all decoders have for which no descriptors came. Nothing is ever put in: the first gets a list of its own.
+_NO_FDS: Final[list[tuple[int, list[int]]]] = []
+
+
 class FrameDecoder:
     """Cuts a stream of bytes into bodies. It holds what has arrived and was not yet asked for.
 
@@ -60,7 +64,7 @@ class FrameDecoder:
         #: How many bytes of the stream came before the buffer.
         self._base = 0
         #: Descriptors that wait for the frame that begins at this place of the stream.
-        self._fds: list[tuple[int, list[int]]] = []
+        self._fds = _NO_FDS
         #: Where a frame begins, up to which the headers were looked at for `_fds`.
         self._walked = 0
         #: Descriptors that no frame can have: to be closed by whoever owns this decoder.
@@ -109,6 +113,7 @@ class FrameDecoder:
         """One more than a frame may have is kept, by which it is found out; the others go at once."""
         start = self._start_of_last_frame()
         if not self._fds or self._fds[-1][0] != start:
+            self._fds = self._fds or []
             self._fds.append((start, []))
         kept = self._fds[-1][1]
         room = FDS_PER_FRAME_MAX + 1 - len(kept)

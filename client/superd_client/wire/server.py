@@ -84,6 +84,11 @@ ServerEvent: TypeAlias = (
 _SPARE_MESSAGE: Final = 64
 
 
+#: What all connections have that have no streams and no uploads. Nothing is ever put in: the first gets a dict of its own.
+_NO_OUTFLOWS: Final[dict[RequestId, Outflow]] = {}
+_NO_INFLOWS: Final[dict[RequestId, tuple[Inflow, ParseItem]]] = {}
+
+
 class ServerConnection(Connection):
     """The server's end. `parse` may know the methods and make models of params; by default they stay JSON data."""
 
@@ -100,8 +105,8 @@ class ServerConnection(Connection):
         super().__init__(frame_limit, packets=packets)
         self._parse = parse
         self._in_flight: set[RequestId] = set()
-        self._outflows: dict[RequestId, Outflow] = {}
-        self._inflows: dict[RequestId, tuple[Inflow, ParseItem]] = {}
+        self._outflows = _NO_OUTFLOWS
+        self._inflows = _NO_INFLOWS
         #: Bytes of the body that the last event came with.
         self.body_size = 0
         #: After `next_event` has returned None: bytes of the frame that has begun, as its header says, or 0.
@@ -260,11 +265,13 @@ class ServerConnection(Connection):
     def open_outflow(self, request_id: RequestId, credit: int) -> None:
         """The call is a stream: items may be sent within `credit`, and what `rpc.credit` adds."""
         self._check_may_reply(request_id)
+        self._outflows = self._outflows or {}
         self._outflows[request_id] = Outflow(credit)
 
     def open_inflow(self, request_id: RequestId, credit: int, parse: ParseItem) -> bytes:
         """The call is an upload: let the peer send `credit` items, or none yet; return the bytes to write."""
         self._check_may_reply(request_id)
+        self._inflows = self._inflows or {}
         self._inflows[request_id] = (Inflow(0), parse)
         return self.send_credit(request_id, credit) if credit else b""
 
