@@ -165,8 +165,8 @@ class TaskExchange:
         dial = Dial(call, self._destination)
         seconds = dial.seconds()
         if self._connecting is None:
-            if self._destination.expect_unit is None and isinstance(link := self._open_link(None), TaskLink):
-                return link
+            if self._destination.expect_unit is None and isinstance(opened := self._open_link(None), TaskLink):
+                return opened
             self._connecting = asyncio.Lock()
         try:
             async with asyncio.timeout(min(seconds, WAIT_MAX)), self._connecting:

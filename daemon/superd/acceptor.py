@@ -157,7 +157,7 @@ class Acceptor:
 
 def _accept(listener: Listener) -> socket.socket:
     """As socket.accept, which asks its own socket of what family and type it is: 4 us of the 20 of a connection."""
-    fd, _ = listener.sock._accept()  # noqa: SLF001 - of the class below socket.socket, since Python 3.2
+    fd, _ = listener.sock._accept()  # type: ignore[attr-defined]  # noqa: SLF001 - CPython's own part of socket.accept
     return socket.socket(socket.AF_UNIX, listener.kind.value, 0, fd)
 
 

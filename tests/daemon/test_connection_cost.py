@@ -119,4 +119,8 @@ def test_accepting_asks_the_kernel_for_little(tmp_path: Path) -> None:
 def _counts(table: str) -> dict[str, int]:
     """How often each system call was made, by the table of strace -c: "% time, seconds, usecs/call, calls, errors, name"."""
     lines = [line.split() for line in table.splitlines()]
-    return {line[-1]: int(line[3]) for line in lines if len(line) >= 5 and line[3].isdigit() and line[-1] != "total"}
+    return {
+        line[-1]: int(line[3])
+        for line in lines
+        if len(line) >= 5 and line[3].isdigit() and line[-1] != "total"
+    }

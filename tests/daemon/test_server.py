@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from typing_extensions import override
 
 from superd.listeners import Listener, bind_listener
 from superd.service import Context
@@ -71,7 +70,6 @@ class Exhausted(socket.socket):
 
     accepts = 0
 
-    @override
     def _accept(self) -> NoReturn:
         self.accepts += 1
         raise OSError(errno.EMFILE, "Too many open files")

@@ -5,8 +5,8 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from superd.readiness import Readiness
 from superd.packets import PacketTransport
+from superd.readiness import Readiness
 from superd.transport import StreamTransport, Transport
 from superd_client.descriptors import close_all
 from tests.daemon.running import LoopFactory
