@@ -165,7 +165,9 @@ class TaskExchange:
         dial = Dial(call, self._destination)
         seconds = dial.seconds()
         if self._connecting is None:
-            if self._destination.expect_unit is None and isinstance(opened := self._open_link(None), TaskLink):
+            if self._destination.expect_unit is None and isinstance(
+                opened := self._open_link(None), TaskLink
+            ):
                 return opened
             self._connecting = asyncio.Lock()
         try:
