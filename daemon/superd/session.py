@@ -202,7 +202,7 @@ class Session:
         self._account.never_wait()
         self._outbox.drained()
         self._calls.abandon()
-        self._pump()
+        self._progress()
 
     def connection_lost(self, error: OSError | None) -> None:  # noqa: ARG002 - why does not matter: nobody waits
         """Cancel the requests that run. Notifications that came go on, those that wait for their turn too."""

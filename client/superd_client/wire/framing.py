@@ -83,7 +83,7 @@ class FrameDecoder:
     @property
     def fds_waiting(self) -> int:
         """Descriptors of frames that were not handed out."""
-        return sum(len(fds) for _, fds in self._fds)
+        return sum(len(fds) for _, fds in self._fds) if self._fds else 0
 
     def receive_data(self, data: bytes, fds: Sequence[int] = ()) -> None:
         """Take bytes as they came in one read, and the descriptors that came with it.
