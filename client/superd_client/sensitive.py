@@ -16,7 +16,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, to_jsonable_python
 from typing_extensions import override
 
-from superd_client.schemas import Schema, changed, make_serializer, parts_of
+from superd_client.schemas import TYPES_KEPT, Schema, adapter_of, changed, make_serializer, parts_of
 
 #: What is shown in the place of a secret, as pydantic shows it.
 STARS: Final = "**********"
@@ -83,9 +83,13 @@ def _is_marked(annotation: Any) -> bool:
 
 def holds_secrets(source: Any) -> bool:
     """Whether a value of the type `source` may hold a secret; raises TypeError for a mark that would show nothing."""
-    schema: Any = TypeAdapter(source).core_schema
-    found = holds_secret_types(schema) or _is_marked(source)
-    for part in parts_of(schema):
+    return _class_holds_secrets(source) if isinstance(source, type) else _look_for_secrets(source)
+
+
+def _look_for_secrets(source: Any) -> bool:
+    parts = parts_of(adapter_of(source).core_schema)
+    found = any(map(_is_secret, parts)) or _is_marked(source)
+    for part in parts:
         model = part.get("cls")
         if part.get("type") not in {"model", "dataclass", "typed-dict"} or not isinstance(model, type):
             continue
@@ -95,6 +99,9 @@ def holds_secrets(source: Any) -> bool:
             message = f"{model.__name__}: Sensitive marks fields of a superd_client.Message; elsewhere use SecretStr"
             raise TypeError(message)
     return found
+
+
+_class_holds_secrets: Final = functools.lru_cache(TYPES_KEPT)(_look_for_secrets)
 
 
 def _annotations(model: type) -> Iterable[Any]:
