@@ -137,6 +137,7 @@ class Server:
             parse=self._parse,
             limits=self._limits,
             pace=self._pace,
+            may_stall=self._stalls.start,
             on_closed=self._session_closed,
             packets=kind is SocketKind.SEQPACKET,
         )
@@ -145,7 +146,6 @@ class Server:
         self._idle.clear()
         self._stats.connections_open += 1
         session.start(self._loop, self._transport(sock, kind, session))
-        self._stalls.start()
         self._on_change()
         return session
 
