@@ -64,7 +64,7 @@ class Traffic(NamedTuple):
 class Session:
     """One connection, from accept to close. `on_closed` is called once: its socket is closed, its last call ended."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a server, each by its name
         self,
         *,
         number: int,

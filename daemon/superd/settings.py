@@ -11,7 +11,6 @@ import reprlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, NamedTuple
@@ -383,6 +382,8 @@ def _as_problem(source: str, fault: ErrorDetails) -> Problem:
 
 
 def _unknown_key(key: str, prefix: str = "") -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only for a wrong key, and no start waits for it
+
     near = get_close_matches(key.lower(), Settings.model_fields, n=1)
     name = f"{prefix}{near[0]}" if near else ""
     return f"unknown key; did you mean {name.upper() if prefix else name}?" if near else "unknown key"

@@ -46,29 +46,80 @@ def test_an_idle_superd_sleeps(tmp_path: Path, program: str) -> None:
         assert_sleeps(daemon, client)
 
 
-#: What a start must do without: each of them costs milliseconds, and superd needs it later or never.
+#: What a start does without: superd needs it later, or never.
 NOT_AT_START = {
     "difflib",
-    "hmac",
-    "pydantic.v1",
-    "pydantic_settings",
-    "secrets",
+    "readline",
     "superd.ctl",
+    "superd.datagrams",
+    "superd.openrpc",
     "superd_client.aio",
     "superd_client.blob",
+    "superd_client.calls",
+    "superd_client.sockets",
     "superd_client.sync",
+    "superd_client.wire.client",
     "systemd",
-    "tempfile",
 }
 
+#: Starts superd, and ends it once it serves.
+START = """
+import os, sys
+from superd.__main__ import main
+import superd.lifecycle
+advance = superd.lifecycle.Lifecycle.advance
+def show(self, step, **more):
+    advance(self, step, **more)
+    if step is superd.lifecycle.Input.STARTED:
+        print(*sys.modules)
+        os.kill(os.getpid(), 15)
+superd.lifecycle.Lifecycle.advance = show
+sys.exit(main(["--listen", sys.argv[1]]))
+"""
 
-def test_what_a_start_loads() -> None:
-    program = "import sys; from superd.program import run_program; print(*sys.modules)"
+
+def test_what_a_start_loads(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", START, f"unix:{tmp_path / 's'}"],
         capture_output=True,
         text=True,
         check=True,
-        env=clean_environment({"PYDANTIC_DISABLE_PLUGINS": "__all__"}),
+        env=clean_environment(),
     )
-    assert not NOT_AT_START & set(done.stdout.split())
+    loaded = set(done.stdout.split())
+    assert "superd.server" in loaded
+    assert not NOT_AT_START & loaded
+
+
+#: Makes contracts of models, and shows how many validators and serializers were made beside those that the models have.
+COUNT = """
+import pydantic_core
+made = []
+def counting(kind):
+    def make(*arguments, **options):
+        made.append(kind.__name__)
+        return kind(*arguments, **options)
+    return make
+import superd_client.schemas as schemas
+import pydantic.type_adapter as adapters
+from superd_client.contract import Message, Method
+from superd_client.streams import Stream
+class Params(Message):
+    names: list[str]
+class Result(Message):
+    names: list[str]
+for module in (schemas, adapters):
+    for name in ("SchemaValidator", "SchemaSerializer", "create_schema_validator"):
+        if hasattr(module, name):
+            setattr(module, name, counting(getattr(module, name)))
+Method("a.b", Params, Result, errors=[Params])
+Stream("a.c", Params, Result)
+print(len(made))
+"""
+
+
+def test_contracts_of_models_make_nothing_of_their_own() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT], capture_output=True, text=True, check=True, env=clean_environment()
+    )
+    assert int(done.stdout) == 2  # of the stream's result, which is nothing
