@@ -10,7 +10,6 @@ import re
 import reprlib
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, NamedTuple
@@ -306,8 +305,7 @@ def with_live(old: Settings, new: Settings) -> Settings:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One fault: where it stands (a file, "environment", "command line"), the dotted key, what is wrong."""
 
     source: str
@@ -327,8 +325,7 @@ class SettingsError(Exception):
         super().__init__("\n".join(map(str, self.problems)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
+class _Layer(NamedTuple):
     source: str
     values: Mapping[str, object]
 

@@ -6,7 +6,6 @@ Read by ourselves: for these lines python-systemd would load libsystemd and all 
 import os
 import socket
 from collections.abc import Container
-from dataclasses import dataclass
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -33,8 +32,7 @@ class ActivationError(Exception):
     """What systemd passed cannot be served. One line of text for each descriptor."""
 
 
-@dataclass(frozen=True, slots=True)
-class ActivatedSocket:
+class ActivatedSocket(NamedTuple):
     """An AF_UNIX socket to serve, and its FileDescriptorName=. It listens, unless it is a datagram socket."""
 
     name: str
