@@ -144,7 +144,9 @@ class Daemon:
         guard = Guard()
         administrator = Administrator(lambda: server, lambda log: reloader.reload(log))  # noqa: PLW0108 - it is made later
         registry = make_registry(self._settings, reporter, guard, administrator, self._stop_asked)
-        gc.enable()  # superd.__main__ has switched it off
+        # superd.__main__ has switched it off. Without the freeze all that was made since would be looked at now.
+        gc.freeze()
+        gc.enable()
         try:
             enforce_policy(self._settings, registry.accesses, guard)
         except PolicyError as error:

@@ -62,23 +62,26 @@ NOT_AT_START = {
     "systemd",
 }
 
-#: Starts superd, and ends it once it serves.
+#: Starts superd, shows how often all objects were searched for garbage meanwhile and what is loaded, and ends it.
 START = """
-import os, sys
+import gc, os, sys
 from superd.__main__ import main
-import superd.lifecycle
-advance = superd.lifecycle.Lifecycle.advance
+from superd.lifecycle import Input, Lifecycle
+advance = Lifecycle.advance
+def searches():
+    return gc.get_stats()[2]["collections"]
 def show(self, step, **more):
     advance(self, step, **more)
-    if step is superd.lifecycle.Input.STARTED:
-        print(*sys.modules)
+    if step is Input.STARTED:
+        print(gc.isenabled(), searches() - before, *sys.modules)
         os.kill(os.getpid(), 15)
-superd.lifecycle.Lifecycle.advance = show
+Lifecycle.advance = show
+before = searches()
 sys.exit(main(["--listen", sys.argv[1]]))
 """
 
 
-def test_what_a_start_loads(tmp_path: Path) -> None:
+def test_what_a_start_does_without(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", START, f"unix:{tmp_path / 's'}"],
         capture_output=True,
@@ -86,9 +89,10 @@ def test_what_a_start_loads(tmp_path: Path) -> None:
         check=True,
         env=clean_environment(),
     )
-    loaded = set(done.stdout.split())
+    is_enabled, searches, *loaded = done.stdout.split()
     assert "superd.server" in loaded
-    assert not NOT_AT_START & loaded
+    assert not NOT_AT_START & set(loaded)
+    assert (is_enabled, searches) == ("True", "0")
 
 
 #: Makes contracts of models, and shows how many validators and serializers were made beside those that the models have.
