@@ -15,8 +15,9 @@ from typing_extensions import TypedDict, override
 
 from superd_client.descriptors import Outgoing, Received, close_all, holds_descriptors, outgoing_of
 from superd_client.fd import Fd
+from superd_client.schemas import adapter_of
 from superd_client.sensitive import Discreet, holds_secrets
-from superd_client.strictjson import StrictReader
+from superd_client.strictjson import StrictReader, reader_of
 from superd_client.wire.envelope import (
     STRICT,
     Failure,
@@ -34,7 +35,7 @@ from superd_client.wire.envelope import (
 )
 from superd_client.wire.errors import ErrorCode, ErrorObject
 from superd_client.wire.limits import METHOD_NAME_MAX, NESTING_MAX
-from superd_client.writing import Writer
+from superd_client.writing import Writer, writer_of
 
 P = TypeVar("P", bound=BaseModel)
 R = TypeVar("R")
@@ -114,15 +115,18 @@ class Method(Generic[P, R]):
         self.summary: Final = summary
         #: Whether a secret may be in params, the result, or a declared error.
         self.holds_secrets = any(map(holds_secrets, (params, result, *errors)))
-        self._params_writer: Writer[P] = Writer(params)
-        self._result_writer: Writer[R] = Writer(result)
-        self._error_writers = {model: Writer[BaseModel](model) for model in errors}
-        self._params_reader: StrictReader[P] = StrictReader(params)
-        self._reply_reader: StrictReader[Any] = StrictReader(_reply_fields(result))
-        self._result_reader: StrictReader[R] = StrictReader(result)
-        self._result_adapter: TypeAdapter[R] = TypeAdapter(result)
+        self._params_writer: Writer[P] = writer_of(params)
+        self._result_writer: Writer[R] = writer_of(result)
+        self._error_writers: dict[type[BaseModel], Writer[Any]] = {
+            model: writer_of(model) for model in errors
+        }
+        self._params_reader: StrictReader[P] = reader_of(params)
+        #: Built at the first reply: who serves a method reads none.
+        self._reply_reader: StrictReader[Any] | None = None
+        self._result_reader: StrictReader[R] = reader_of(result)
+        self._result_adapter: TypeAdapter[R] = adapter_of(result)
         for model in errors:
-            if holds_descriptors(TypeAdapter(model).core_schema):
+            if holds_descriptors(adapter_of(model).core_schema):
                 message = f"{name}: the declared error {model.__name__} cannot take descriptors along"
                 raise TypeError(message)
         if keyed:
@@ -197,12 +201,18 @@ class Method(Generic[P, R]):
         if fds:
             return self._decode_with(body, fds)
         try:
-            fields = self._reply_reader.read(body)
+            fields = (self._reply_reader or self._replies).read(body)
         except ValidationError as error:
             return self._mismatch(body, error)
         if "meta" in fields and fields["meta"].get("fds"):
             return Mismatch(fields["id"], fd_count_faults(fields["meta"]["fds"], 0))
         return Result(fields["id"], fields["result"])
+
+    @property
+    def _replies(self) -> StrictReader[Any]:
+        if self._reply_reader is None:
+            self._reply_reader = StrictReader(_reply_fields(self.result))
+        return self._reply_reader
 
     def _decode_with(self, body: bytes, fds: Sequence[int]) -> Reply:
         reply = _only_reply(parse_reply(body))
@@ -215,7 +225,7 @@ class Method(Generic[P, R]):
             if declared != len(fds):
                 received.close()
                 return Mismatch(reply.id, fd_count_faults(declared, len(fds)))
-            return Result(reply.id, self._reply_reader.read(body, received)["result"])
+            return Result(reply.id, self._replies.read(body, received)["result"])
         except ValidationError as error:
             received.close()
             return self._mismatch(body, error)

@@ -3,13 +3,13 @@
 Params that do not fit their model may be 16 MiB of anything. Here they are parsed and never become Python objects.
 """
 
-from typing import Annotated, Any, Final, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import GetPydanticSchema, ValidationError, with_config
 from pydantic_core import core_schema
 from typing_extensions import TypedDict
 
-from superd_client.strictjson import LAST_NAME_WINS, StrictReader
+from superd_client.strictjson import LAST_NAME_WINS, reader_of
 from superd_client.wire.envelope import (
     NO_META,
     STRICT,
@@ -40,15 +40,12 @@ class _Head(TypedDict):
     meta: NotRequired[MetaFields]
 
 
-_reader: Final = StrictReader[Any](_Head)
-
-
 def read_head(body: bytes) -> Request | Notification:
     """A call without its params; raises MessageRefused for what is not a legal one, as `parse_call` does."""
     if not LAST_NAME_WINS or b"NaN" in body or b"Infinity" in body:
         return parse_call(body)._replace(params=None)  # the words may stand in a string
     try:
-        fields = _reader.read(body)
+        fields = reader_of(_Head).read(body)
     except ValidationError:
         return parse_call(body)._replace(params=None)
     meta = fields.get("meta", NO_META)

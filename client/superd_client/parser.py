@@ -5,7 +5,6 @@ strict mode pydantic takes a date, an enumeration or a set out of JSON, but not 
 pass would leave.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, NotRequired, TypeAlias, Union
 
@@ -142,6 +141,8 @@ _COMPARED_MAX: Final = 8
 
 def _nearest(name: str, known: Iterable[str]) -> list[str]:
     """The known names that look most like `name`: first those that share a part with it."""
+    import difflib  # noqa: PLC0415 - only for a wrong name, and no start waits for it
+
     parts = set(name.split("."))
     by_length = sorted(known, key=lambda other: abs(len(other) - len(name)))
     related = [other for other in by_length if not parts.isdisjoint(other.split("."))]

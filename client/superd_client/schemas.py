@@ -5,10 +5,12 @@ public; that a nested model's own machine is put in the place of what its schema
 switched off then.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias, TypeVar
 
+from pydantic import TypeAdapter
 from pydantic_core import SchemaSerializer, SchemaValidator
 
 Schema: TypeAlias = dict[str, Any]
@@ -23,22 +25,48 @@ _NAMED: Final = frozenset({"fields", "choices"})
 _PREBUILT: Final = frozenset({"model", "dataclass"})
 _COMPLETE: Final = "__pydantic_complete__"
 
+#: Classes of which is kept what reads and writes them, for the next contract that names them. More are no fault, and cost
+#: their time again.
+TYPES_KEPT: Final = 1024
+
 T = TypeVar("T")
 
 
-def parts_of(schema: object) -> Iterator[Schema]:
+def adapter_of(source: Any) -> TypeAdapter[Any]:
+    """The adapter of a type, one for all that read and write it; raises what pydantic does for one that makes no sense.
+
+    Types that are no classes have one each: `A | B` is equal to `B | A`, and not the same.
+    """
+    return _adapter_of_class(source) if isinstance(source, type) else _checked_adapter(source)
+
+
+def _checked_adapter(source: Any) -> TypeAdapter[Any]:
+    adapter: TypeAdapter[Any] = TypeAdapter(source)
+    _ = adapter.validator.validate_json  # raises for a model of which a part is not defined yet
+    return adapter
+
+
+_adapter_of_class: Final = functools.lru_cache(TYPES_KEPT)(_checked_adapter)
+
+
+def parts_of(schema: object) -> list[Schema]:
     """Every schema in `schema`, itself among them, the outer ones first."""
-    if isinstance(schema, dict):
-        yield schema
-        for key, part in schema.items():
-            if key in _NAMED and isinstance(part, dict):
-                for named in part.values():
-                    yield from parts_of(named)
-            elif key not in _DATA:
-                yield from parts_of(part)
-    elif isinstance(schema, list | tuple):
-        for part in schema:
-            yield from parts_of(part)
+    found: list[Schema] = []
+    level = [schema]
+    while level:
+        below: list[object] = []
+        for part in level:
+            if isinstance(part, dict):
+                found.append(part)
+                for key, value in part.items():
+                    if key in _NAMED and isinstance(value, dict):
+                        below.extend(value.values())
+                    elif key not in _DATA and isinstance(value, dict | list | tuple):
+                        below.append(value)
+            elif isinstance(part, list | tuple):
+                below.extend(part)
+        level = below
+    return found
 
 
 def changed(schema: Any, change: Callable[[Schema], Schema]) -> Any:

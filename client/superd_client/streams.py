@@ -18,12 +18,13 @@ from superd_client.contract import (
     write_with,
 )
 from superd_client.descriptors import Outgoing, Received
+from superd_client.schemas import adapter_of
 from superd_client.sensitive import holds_secrets
-from superd_client.strictjson import StrictReader
+from superd_client.strictjson import StrictReader, reader_of
 from superd_client.wire.control import ItemHead, item_fields, read_item
 from superd_client.wire.envelope import ItemRefused, MessageRefused, hide_sentences, list_faults
 from superd_client.wire.errors import ErrorCode, ErrorObject
-from superd_client.writing import Writer
+from superd_client.writing import Writer, writer_of
 
 I = TypeVar("I")  # noqa: E741 - an item, as P are params and R is a result
 
@@ -44,10 +45,11 @@ class ItemCodec(Generic[I]):
         self._name: Final = name
         self._item: Final = item
         self._holds_secrets: Final = holds_secrets(item)
-        self._adapter: TypeAdapter[I] = TypeAdapter(item)
-        self._writer: Writer[I] = Writer(item)
-        self._reader: StrictReader[I] = StrictReader(item)
-        self._message_reader: StrictReader[Any] = StrictReader(item_fields(item))
+        self._adapter: TypeAdapter[I] = adapter_of(item)
+        self._writer: Writer[I] = writer_of(item)
+        self._reader: StrictReader[I] = reader_of(item)
+        #: Built at the first item: who sends them reads none.
+        self._message_reader: StrictReader[Any] | None = None
 
     def write(self, value: I) -> tuple[bytes, Outgoing | None]:
         """Write an item as JSON, with the descriptors that it takes along; raises as `encode` does."""
@@ -92,8 +94,11 @@ class ItemCodec(Generic[I]):
         return item
 
     def _read(self, body: bytes, received: Received | None) -> Any:
+        reader = self._message_reader
+        if reader is None:
+            reader = self._message_reader = StrictReader(item_fields(self._item))
         try:
-            return self._message_reader.read(body, received)
+            return reader.read(body, received)
         except ValidationError as error:
             faults = list_faults(error, skip=_PLACE_OF_ITEM)
             if self._holds_secrets:

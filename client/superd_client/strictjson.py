@@ -9,38 +9,38 @@ Of a large text each list, set and map is read up to its first fault alone. pyda
 object of its own, for each branch of a union: 16 MiB of them took 50 s and 11 GiB.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Final, Generic, Literal, TypeVar
+import functools
+from collections.abc import Callable
+from typing import Any, Final, Generic, TypeVar
 
-from pydantic import Discriminator, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
-from typing_extensions import TypedDict
 
 from superd_client.descriptors import Received, holds_descriptors
-from superd_client.schemas import Schema, changed, make_validator, parts_of
+from superd_client.schemas import TYPES_KEPT, Schema, adapter_of, changed, make_validator, parts_of
 from superd_client.wire.envelope import parse_json
 from superd_client.wire.limits import ALL_FAULTS_SIZE_MAX
 
 T = TypeVar("T")
 
 
-class _First(TypedDict):
-    kind: Literal["first"]
-    number: int
-
-
-class _Last(TypedDict):
-    kind: Literal["last"]
-    number: int
-
-
 def _last_name_wins() -> bool:
-    probe: TypeAdapter[Any] = TypeAdapter(Annotated[_First | _Last, Discriminator("kind")])
+    choices = {name: _tagged(name) for name in ("first", "last")}
+    probe = make_validator({"type": "tagged-union", "discriminator": "kind", "choices": choices})
     try:
         found = probe.validate_json(b'{"kind":"first","number":1,"kind":"last","number":2}')
     except ValidationError:
         return False  # the union looked at the last one, its members at the first
     return bool(found == {"kind": "last", "number": 2})
+
+
+def _tagged(name: str) -> Schema:
+    """An object with this name as its kind, and a number. A schema as pydantic makes one takes 20 times as long to make."""
+    fields = {"kind": {"type": "literal", "expected": [name]}, "number": {"type": "int"}}
+    return {
+        "type": "typed-dict",
+        "fields": {key: {"type": "typed-dict-field", "schema": value} for key, value in fields.items()},
+    }
 
 
 #: Whether this pydantic resolves duplicate names to the last one.
@@ -54,17 +54,22 @@ class StrictReader(Generic[T]):
 
     def __init__(self, source: Any) -> None:
         """Build the validator for the type `source`, which may be anything that pydantic knows."""
-        adapter: TypeAdapter[T] = TypeAdapter(source)
+        adapter: TypeAdapter[T] = adapter_of(source)
         schema: Any = adapter.core_schema
-        has_many = any(part.get("type") in _COLLECTIONS for part in parts_of(schema))
-        self._find_all = adapter.validator.validate_json
+        kinds = {kind for part in parts_of(schema) if isinstance(kind := part.get("type"), str)}
+        self._find_all: Callable[..., T] = adapter.validator.validate_json
         #: As `_find_all`, but for what it tells of faults.
-        self._validate = (
-            make_validator(changed(schema, _to_first_fault)).validate_json if has_many else self._find_all
-        )
+        self._validate = self._find_all
+        if not _COLLECTIONS.isdisjoint(kinds):
+            self._validate = functools.partial(self._validate_first, schema)
         #: Whether a value of this type may stand for descriptors.
         self.holds_descriptors: Final = holds_descriptors(schema)
-        self._may_hold_nan = not _NAN_KINDS.isdisjoint(_schema_types(schema))
+        self._may_hold_nan = not _NAN_KINDS.isdisjoint(kinds)
+
+    def _validate_first(self, schema: Any, body: bytes, **options: Any) -> T:
+        """Build the second validator at the first use: most types of a contract are read by one of its sides alone."""
+        self._validate = make_validator(changed(schema, _to_first_fault)).validate_json
+        return self._validate(body, **options)
 
     def read(self, body: bytes, received: Received | None = None) -> T:
         """Validate `body`; raises MessageRefused if it is not JSON, pydantic's ValidationError if it does not fit.
@@ -108,13 +113,9 @@ def _to_first_fault(schema: Schema) -> Schema:
 _NAN_KINDS: Final = frozenset({"any", "float", "function-plain"})
 
 
-def _schema_types(schema: object) -> Iterable[str]:
-    """Every `type` that a core schema names, at any depth."""
-    if isinstance(schema, dict):
-        if isinstance(schema.get("type"), str):
-            yield schema["type"]
-        for part in schema.values():
-            yield from _schema_types(part)
-    elif isinstance(schema, list | tuple):
-        for part in schema:
-            yield from _schema_types(part)
+def reader_of(source: Any) -> StrictReader[Any]:
+    """The reader of a type, one for all contracts that name the same class."""
+    return _reader_of_class(source) if isinstance(source, type) else StrictReader(source)
+
+
+_reader_of_class: Final = functools.lru_cache(TYPES_KEPT)(StrictReader[Any])

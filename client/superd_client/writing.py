@@ -1,12 +1,13 @@
 """Writing values of models as JSON for the other side: with their secrets, and with errors that repeat no value."""
 
+import functools
 import re
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import TypeAdapter
 from pydantic_core import PydanticSerializationError
 
-from superd_client.schemas import make_serializer
+from superd_client.schemas import TYPES_KEPT, adapter_of, make_serializer
 from superd_client.sensitive import holds_secret_types, revealed
 
 T = TypeVar("T")
@@ -23,7 +24,7 @@ class Writer(Generic[T]):
 
     def __init__(self, source: Any) -> None:
         """Build the serializer for the type `source`, which may be anything that pydantic knows."""
-        adapter: TypeAdapter[T] = TypeAdapter(source)
+        adapter: TypeAdapter[T] = adapter_of(source)
         #: What is written, as pydantic describes it.
         self.core_schema: Any = adapter.core_schema
         if holds_secret_types(self.core_schema):
@@ -43,3 +44,11 @@ class Writer(Generic[T]):
         where = f": {names}" if names else ""
         message = f"a value is not of the type that its model promises{where}"
         raise PydanticSerializationError(message)
+
+
+def writer_of(source: Any) -> Writer[Any]:
+    """The writer of a type, one for all contracts that name the same class."""
+    return _writer_of_class(source) if isinstance(source, type) else Writer(source)
+
+
+_writer_of_class: Final = functools.lru_cache(TYPES_KEPT)(Writer[Any])

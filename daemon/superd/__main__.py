@@ -1,85 +1,20 @@
-"""argv -> Settings -> app.run() -> exit status."""
+"""The entry point."""
 
-import argparse
-import faulthandler
+import gc
 import sys
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
-
-from superd import __version__
-from superd.app import run
-from superd.journal import MessageId, configure_logging, get_logger
-from superd.parts import ExitStatus, examine
-from superd.settings import Settings, SettingsError, load_settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the daemon; the console script `superd`."""
-    arguments = _parser().parse_args(argv)
-    overrides = {"listen": arguments.listen, "services": arguments.service}
-    read = partial(load_settings, config=arguments.config, overrides=overrides)
-    try:
-        settings = read()
-    except SettingsError as error:
-        return _report(error, check=arguments.check)
-    if arguments.check:
-        return _check(settings)
-    configure_logging(target=settings.log_target, level=settings.log_level)
-    faulthandler.enable()  # the watchdog's SIGABRT then leaves the stack of every thread on stderr
-    return run(settings, read)
+    """Run the daemon; the console script `superd`.
 
+    What a start makes stays, so that to look for garbage in it takes time and finds none: none is looked for until the
+    services are loaded (`superd.app`).
+    """
+    gc.disable()
+    from superd.program import run_program  # noqa: PLC0415 - most of what a start makes are modules
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="superd",
-        description="The typed local IPC daemon for systemd hosts.",
-        epilog="Exit status: 0 stopped as asked, 1 failed, 2 wrong command line, 78 wrong configuration.",
-    )
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="read FILE and its .d folder instead of /etc/superd/superd.toml",
-    )
-    parser.add_argument(
-        "--listen",
-        action="append",
-        metavar="ADDRESS",
-        help="listen on unix:/path or unix:@name, beside what systemd passes",
-    )
-    parser.add_argument("--service", action="append", metavar="MODULE:NAME", help="host this service too")
-    parser.add_argument(
-        "--check", action="store_true", help="check configuration, policy and services, and exit"
-    )
-    parser.add_argument("--version", action="version", version=f"superd {__version__}")
-    return parser
-
-
-def _report(error: SettingsError, *, check: bool) -> int:
-    if check:
-        sys.stderr.write(f"{error}\n")
-        return ExitStatus.CONFIG
-    configure_logging(target="auto", level="info")
-    for problem in error.problems:
-        get_logger().error(
-            "the configuration is wrong",
-            message_id=MessageId.SETTINGS_INVALID,
-            source=problem.source,
-            key=problem.key,
-            reason=problem.message,
-        )
-    return ExitStatus.CONFIG
-
-
-def _check(settings: Settings) -> int:
-    findings = examine(settings)
-    sys.stderr.write("".join(f"warning: {doubt}\n" for doubt in findings.doubts))
-    if findings.faults:
-        sys.stderr.write("\n".join([*findings.faults, ""]))
-        return ExitStatus.CONFIG
-    sys.stdout.write("the configuration is valid\n")
-    return ExitStatus.OK
+    return run_program(argv)
 
 
 if __name__ == "__main__":

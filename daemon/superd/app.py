@@ -6,6 +6,7 @@ stop: no more accepts, the calls that run, lifespans, exit.
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import threading
@@ -143,6 +144,9 @@ class Daemon:
         guard = Guard()
         administrator = Administrator(lambda: server, lambda log: reloader.reload(log))  # noqa: PLW0108 - it is made later
         registry = make_registry(self._settings, reporter, guard, administrator, self._stop_asked)
+        # superd.__main__ has switched it off. Without the freeze all that was made since would be looked at now.
+        gc.freeze()
+        gc.enable()
         try:
             enforce_policy(self._settings, registry.accesses, guard)
         except PolicyError as error:
@@ -167,6 +171,7 @@ class Daemon:
         self._begin(server, passed)
         self._watchdog.start(loop)
         status_line.start(loop)
+        gc.freeze()  # what is there now stays: no collection looks at it again
         self._lifecycle.advance(Input.STARTED, status=reporter.line())
         self._log.info("started", message_id=MessageId.STARTED, **self._identity(listeners, registry))
         hearing = loop.create_task(reloader.reload_on(self._reload, "SIGHUP"))

@@ -1,7 +1,6 @@
 """What may be written in a file of policy.d: the tables and their keys. docs/reference/policy.md is the manual."""
 
 import contextlib
-from difflib import get_close_matches
 from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, model_validator
@@ -45,7 +44,10 @@ UnitNames = Annotated[list[Annotated[str, AfterValidator(_check_unit)]], AfterVa
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+    # defer_build: a File has the schemas of its tables in its own, and needs no others.
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True
+    )
 
     methods: Patterns
 
@@ -78,7 +80,9 @@ class Defaults(_Table):
 class File(BaseModel):
     """A whole file."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True
+    )
 
     deny: list[Denial] = Field(default=[])
     allow: list[Allowance] = Field(default=[])
@@ -95,6 +99,8 @@ _KEYS: Final = {
 
 def explain_unknown_key(path: tuple[int | str, ...]) -> str:
     """What to say of a key that is none, at the top or in a table."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only for a wrong file, and no start waits for it
+
     known = _KEYS[str(path[0]) if len(path) > 1 else ""]
     with contextlib.suppress(IndexError):
         near = get_close_matches(str(path[-1]).lower(), known, n=1)

@@ -7,7 +7,6 @@ import re
 import resource
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -83,7 +82,7 @@ class Reporter:
         """Everything that `superd.status` answers to `caller`: who holds most is for the privileged."""
         shows_users = caller.uid in self._quotas.privileged
         version = await asyncio.to_thread(systemd_version)
-        counts = asdict(self._stats.snapshot())
+        counts = self._stats.snapshot()._asdict()
         return Status(
             version=__version__,
             pid=os.getpid(),

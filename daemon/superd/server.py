@@ -5,11 +5,10 @@ import itertools
 import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from superd.acceptor import Acceptor
 from superd.admission import Admission
-from superd.datagrams import DatagramListener
 from superd.departures import Departures
 from superd.dispatch import Dispatcher
 from superd.handover import Saved
@@ -24,6 +23,9 @@ from superd.stats import Stats
 from superd.transport import StreamTransport, Transport
 from superd_client.address import SocketKind
 from superd_client.wire.server import ParseCall
+
+if TYPE_CHECKING:
+    from superd.datagrams import DatagramListener
 
 #: Seconds that cancelled handlers have to clean up before their connections are closed.
 _CANCEL_GRACE: Final = 1.0
@@ -64,6 +66,7 @@ class Server:
         self._stalls = Stalls(lambda: self._sessions, timeouts)
         #: Bound once, and not for each connection.
         self._on_session_closed: Final = self._session_closed
+        self._may_stall: Final = self._stalls.start
 
     @property
     def sessions(self) -> Collection[Session]:
@@ -98,6 +101,8 @@ class Server:
                 self._acceptor.listen(listener)
 
     def _serve_datagrams(self, listener: Listener) -> None:
+        from superd.datagrams import DatagramListener  # noqa: PLC0415 - few serve datagrams, and all would wait for it
+
         served = DatagramListener(
             listener,
             dispatcher=self._dispatcher,
@@ -110,7 +115,7 @@ class Server:
         self._idle.clear()
         served.start(self._loop)
 
-    def _datagrams_closed(self, served: DatagramListener) -> None:
+    def _datagrams_closed(self, served: "DatagramListener") -> None:
         self._datagrams.discard(served)
         self._check_idle()
 
@@ -139,6 +144,7 @@ class Server:
             parse=self._parse,
             limits=self._limits,
             pace=self._pace,
+            may_stall=self._may_stall,
             on_closed=self._on_session_closed,
             packets=kind is SocketKind.SEQPACKET,
         )
@@ -147,7 +153,6 @@ class Server:
         self._idle.clear()
         self._stats.connections_open += 1
         session.start(self._loop, self._transport(sock, kind, session))
-        self._stalls.start()
         self._on_change()
         return session
 
@@ -261,7 +266,7 @@ class Server:
             self._acceptor.stop(listener, accept_the_rest=not listener.activated)
             listener.close()
 
-    def _served(self) -> tuple[Session | DatagramListener, ...]:
+    def _served(self) -> "tuple[Session | DatagramListener, ...]":
         return (*self._sessions, *self._datagrams)
 
     async def _idle_within(self, seconds: float) -> bool:

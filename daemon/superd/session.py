@@ -78,6 +78,7 @@ class Session:
         "_limits",
         "_loop",
         "_lost",
+        "_may_stall",
         "_on_closed",
         "_outbox",
         "_pace",
@@ -94,7 +95,7 @@ class Session:
         "number",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a server, each by its name
         self,
         *,
         number: int,
@@ -103,10 +104,14 @@ class Session:
         parse: ParseCall,
         limits: SessionLimits,
         pace: Pace,
+        may_stall: Callable[[], None],
         on_closed: Callable[["Session"], None],
         packets: bool = False,
     ) -> None:
-        """Prepare; nothing happens before `start`. `number` tells it apart, `packets` says that each frame is a packet."""
+        """Prepare; nothing happens before `start`. `number` tells it apart, `packets` says that each frame is a packet.
+
+        `may_stall` is called when something begins to be `pending`.
+        """
         self.number: Final = number
         self.caller: Final = caller
         self.begun_usec: Final = time.monotonic_ns() // 1000
@@ -116,6 +121,7 @@ class Session:
         self._packets: Final = packets
         self._pace = pace
         self._lane = pace.join(caller.uid)
+        self._may_stall = may_stall
         self._on_closed = on_closed
         self._connection = ServerConnection(parse=parse, frame_limit=limits.frame_size, packets=packets)
         self._account = Account(dispatcher.buffers, caller.uid, limits.write_buffer, self)
@@ -186,6 +192,10 @@ class Session:
         self._bytes_received += length
         self._connection.receive_packet(data, fds, length)
         self._has_read(len(data), len(fds))
+
+    def has_to_wait(self) -> None:
+        """The kernel takes no more until the peer has read, which it may not do."""
+        self._may_stall()
 
     def write_buffer_drained(self) -> None:
         """Go on where backpressure had stopped."""
@@ -303,6 +313,8 @@ class Session:
                 awaited = self._connection.awaited
                 if awaited != self._account.receiving and not self._account.may_receive(awaited):
                     break
+                if self._connection.unfinished is not None:
+                    self._may_stall()
                 self._resume()
                 return
             lane.left -= 1

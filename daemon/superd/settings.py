@@ -10,16 +10,20 @@ import re
 import reprlib
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field, JsonValue, PlainSerializer, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    ValidationError,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
 from superd.quota import (
@@ -171,16 +175,10 @@ class Live:
 LIVE: Final = Live()
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The settings of one run. Constructing it reads no file and no environment: `load_settings` does."""
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="forbid",
-        env_prefix=ENVIRONMENT_PREFIX,
-        hide_input_in_errors=True,
-        validate_default=False,
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     services: Texts = Field(
         default=(), description="Services to host: MODULE:NAME, or an entry point of superd.services."
@@ -275,19 +273,6 @@ class Settings(BaseSettings):
         description="Bytes of the answers of one user that are kept for repeats: bounds memory.",
     )
 
-    @classmethod
-    @override
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The arguments alone: `load_settings` puts the sources in order and keeps their names."""
-        return (init_settings,)
-
 
 class Change(NamedTuple):
     """A setting that is not what it was, both values as JSON shows them: a secret shows its asterisks."""
@@ -320,8 +305,7 @@ def with_live(old: Settings, new: Settings) -> Settings:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One fault: where it stands (a file, "environment", "command line"), the dotted key, what is wrong."""
 
     source: str
@@ -341,18 +325,7 @@ class SettingsError(Exception):
         super().__init__("\n".join(map(str, self.problems)))
 
 
-class _Environment(EnvSettingsSource):
-    """The raw strings of the environment: each field parses its own."""
-
-    @override
-    def prepare_field_value(
-        self, field_name: str, field: FieldInfo, value: Any, value_is_complex: bool
-    ) -> Any:
-        return value
-
-
-@dataclass(frozen=True, slots=True)
-class _Layer:
+class _Layer(NamedTuple):
     source: str
     values: Mapping[str, object]
 
@@ -406,6 +379,8 @@ def _as_problem(source: str, fault: ErrorDetails) -> Problem:
 
 
 def _unknown_key(key: str, prefix: str = "") -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only for a wrong key, and no start waits for it
+
     near = get_close_matches(key.lower(), Settings.model_fields, n=1)
     name = f"{prefix}{near[0]}" if near else ""
     return f"unknown key; did you mean {name.upper() if prefix else name}?" if near else "unknown key"
@@ -452,9 +427,11 @@ def _read_file(path: Path, problems: list[Problem], *, must_exist: bool) -> _Lay
 
 def _environment_layer(problems: list[Problem]) -> _Layer:
     """The SUPERD_ variables; unknown ones are problems, so that a misspelt one is not a silent no-op."""
-    known = {f"{ENVIRONMENT_PREFIX}{field.upper()}" for field in Settings.model_fields} | OTHER_VARIABLES
-    for name in sorted(os.environ):
-        if name.startswith(ENVIRONMENT_PREFIX) and name not in known:
+    fields = {f"{ENVIRONMENT_PREFIX}{field.upper()}": field for field in Settings.model_fields}
+    ours = sorted(name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX))
+    for name in ours:
+        if name not in fields and name not in OTHER_VARIABLES:
             key = name.removeprefix(ENVIRONMENT_PREFIX)
             problems.append(Problem("environment", name, _unknown_key(key, ENVIRONMENT_PREFIX)))
-    return _Layer("environment", _Environment(Settings, case_sensitive=False)())
+    # The raw strings: each field parses its own.
+    return _Layer("environment", {fields[name]: os.environ[name] for name in ours if name in fields})

@@ -1,7 +1,8 @@
 """Peers that hold memory and do nothing about it: replies that they do not read, frames that they do not finish.
 
-One timer for all connections. Nothing is done for each message: what is pending is looked at a few times in the time
-that it may last. A connection that is idle has nothing pending, and is never closed.
+One timer for all connections, and none while nothing is pending of any: idle connections wake nobody up. Nothing is done for
+each message: what is pending is looked at a few times in the time that it may last. A connection that is idle has nothing
+pending, and is never closed.
 """
 
 import asyncio
@@ -63,7 +64,7 @@ class _Seen(NamedTuple):
 
 
 class Stalls:
-    """Looks at all `peers` now and then, while there are any."""
+    """Looks at all `peers` now and then, while something is pending of one of them."""
 
     def __init__(self, peers: Callable[[], Iterable[Peer]], timeouts: Timeouts) -> None:
         """`peers` says who is connected; nothing happens before `start`."""
@@ -72,6 +73,8 @@ class Stalls:
         self._interval = _interval(timeouts)
         self._seen: dict[Peer, _Seen] = {}
         self._timer: asyncio.TimerHandle | None = None
+        #: The rest of a round that takes more than one turn of the loop.
+        self._rest: asyncio.Handle | None = None
 
     def limit(self, timeouts: Timeouts) -> None:
         """Go by these from now on."""
@@ -79,34 +82,35 @@ class Stalls:
         self._interval = _interval(timeouts)
 
     def start(self) -> None:
-        """Look from now on, until there are no peers. May be repeated."""
+        """Look from now on, until nothing is pending. To be called whenever something may be, and may be repeated."""
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._interval, self._fire)
 
     def close(self) -> None:
         """Look no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for handle in (self._timer, self._rest):
+            if handle is not None:
+                handle.cancel()
+        self._timer = self._rest = None
         self._seen.clear()
 
     def _fire(self) -> None:
-        peers = list(self._peers())
-        if self._seen:
-            here = set(peers)
-            self._seen = {peer: seen for peer, seen in self._seen.items() if peer in here}
         self._timer = None
-        if peers:
-            self._timer = asyncio.get_running_loop().call_later(self._interval, self._fire)
-            self._look_on(peers)
+        peers = list(self._peers())
+        self._seen = {peer: self._seen[peer] for peer in self._seen.keys() & set(peers)}
+        if self._rest is not None:
+            self._rest.cancel()
+        self._look_on(peers)
 
     def _look_on(self, peers: list[Peer]) -> None:
         """Look at some, and at the others in the next turn of the loop."""
-        now, rest = time.monotonic(), peers[_PER_TURN:]
+        self._rest, now, rest = None, time.monotonic(), peers[_PER_TURN:]
         for peer in peers[:_PER_TURN]:
             self.look(peer, now)
-        if rest and self._timer is not None:
-            asyncio.get_running_loop().call_soon(self._look_on, rest)
+        if rest:
+            self._rest = asyncio.get_running_loop().call_soon(self._look_on, rest)
+        elif self._seen:
+            self.start()
 
     def look(self, peer: Peer, now: float) -> None:
         """Look at one peer, at the time `now` of the monotonic clock in seconds."""

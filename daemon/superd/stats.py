@@ -2,14 +2,14 @@
 
 import time
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
 def _now_usec() -> int:
     return time.monotonic_ns() // 1000
 
 
-@dataclass(frozen=True, slots=True)
-class StatsSnapshot:
+class StatsSnapshot(NamedTuple):
     """The counts at one moment. Totals are since the start of the process."""
 
     uptime_usec: int

@@ -38,6 +38,9 @@ class Receiver(Protocol):
     def packet_received(self, data: bytes, fds: Sequence[int], length: int) -> None:
         """Take one packet, and own its descriptors; `length` is what it had before it was cut to `data`."""
 
+    def has_to_wait(self) -> None:
+        """The kernel takes no more until the peer has read; said again whenever it is so once more."""
+
     def write_buffer_drained(self) -> None:
         """Everything that was written has reached the kernel, after some of it had to wait."""
 
@@ -288,6 +291,7 @@ class Transport(ABC):
                     sent = self._send_plain()
             except (BlockingIOError, InterruptedError):
                 self._loop.add_writer(self._fd, self._send_later)
+                self._receiver.has_to_wait()
                 return
             except OSError as error:
                 if error.errno in HANGUPS:

@@ -1,5 +1,6 @@
 """What one process tells the next of its window of idempotency keys: JSON data, checked as strictly as a peer's."""
 
+import functools
 import operator
 from typing import Annotated, Any, Final
 
@@ -14,20 +15,25 @@ from superd_client.wire.errors import ErrorObject
 ERROR_MARK: Final = "\0"
 
 
-_error: Final = TypeAdapter(ErrorObject)
+@functools.cache
+def _error() -> TypeAdapter[ErrorObject]:
+    return TypeAdapter(ErrorObject)
 
 
 def _check_answer(answer: str) -> str:
     """It is put into messages as it is, so that it must be JSON."""
     if answer.startswith(ERROR_MARK):
-        _error.validate_json(answer[1:], strict=True)
+        _error().validate_json(answer[1:], strict=True)
     else:
         from_json(answer, allow_inf_nan=False)
     return answer
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+    # defer_build: only what follows a restart reads one, and every start would wait for it.
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True
+    )
 
 
 class Record(_Part):

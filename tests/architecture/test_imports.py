@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-NOT_OF_THE_CLIENT = {"superd", "structlog", "systemd", "uvloop", "pydantic_settings"}
+NOT_OF_THE_CLIENT = {"superd", "structlog", "systemd", "uvloop"}
 
 
 def modules_after(statement: str) -> set[str]:

@@ -345,7 +345,6 @@ def test_what_a_call_imports(environment: dict[str, str]) -> None:
         "uvloop",
         "structlog",
         "systemd",
-        "pydantic_settings",
         "readline",
         "subprocess",
         "superd_client.builtin",

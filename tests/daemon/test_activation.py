@@ -188,13 +188,25 @@ def test_nothing_passed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert take_passed().sockets == []
 
 
-def test_without_python_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(activation, "listen_fds_with_names", None)
-    monkeypatch.setenv("LISTEN_FDS", "1")
-    monkeypatch.setenv("LISTEN_PID", "1")
-    assert take_passed().sockets == []
-    monkeypatch.setenv("LISTEN_FDS", "1")
+@pytest.mark.parametrize(
+    ("count", "names", "reason"),
+    [
+        ("1", "a:b", "LISTEN_FDNAMES has 2 names"),
+        ("2", "a", "LISTEN_FDNAMES has 1 names"),
+        ("1", None, "Bad file descriptor"),
+        (str((1 << 20) - 1), None, "Bad file descriptor"),
+        (str(1 << 20), None, "Bad file descriptor"),
+        (str((1 << 20) + 1), None, "it is not a number up to 1048576"),
+    ],
+)
+def test_what_is_said_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, count: str, names: str | None, reason: str
+) -> None:
+    monkeypatch.setattr(activation, "_FIRST", os.sysconf("SC_OPEN_MAX"))  # of this process none is touched
+    monkeypatch.setenv("LISTEN_FDS", count)
     monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
-    with pytest.raises(ActivationError, match="systemd-python is not installed"):
+    if names is not None:
+        monkeypatch.setenv("LISTEN_FDNAMES", names)
+    with pytest.raises(ActivationError, match=reason):
         take_passed()
-    assert "LISTEN_FDS" not in os.environ
+    assert not [name for name in os.environ if name.startswith("LISTEN_")]

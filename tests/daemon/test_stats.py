@@ -11,7 +11,7 @@ def test_a_snapshot_has_every_count() -> None:
     counters = [field.name for field in dataclasses.fields(Stats) if field.name != "started_usec"]
     for value, name in enumerate(counters, start=1):
         setattr(stats, name, value)
-    snapshot = dataclasses.asdict(stats.snapshot())
+    snapshot = stats.snapshot()._asdict()
     assert snapshot.pop("uptime_usec") >= 0
     assert snapshot == {name: value for value, name in enumerate(counters, start=1)}
 
@@ -21,7 +21,7 @@ def test_a_snapshot_does_not_change() -> None:
     snapshot = stats.snapshot()
     stats.calls_served += 1
     assert snapshot.calls_served == 0
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         snapshot.calls_served = 1  # type: ignore[misc]
 
 

@@ -23,6 +23,7 @@ def test_a_large_write_arrives_whole_and_in_order(loop_factory: LoopFactory) -> 
             pair.transport.write(frames[first : first + 3])
         expected = b"".join(frames)
         assert 0 < pair.transport.bytes_waiting < len(expected)
+        assert pair.told.waits == 1
         received = bytearray()
         async with asyncio.timeout(20):
             while len(received) < len(expected):
@@ -38,7 +39,7 @@ def test_more_buffers_than_one_call_takes(loop_factory: LoopFactory) -> None:
     async def test(pair: Pair) -> None:
         pair.transport.write([b"%04d" % number for number in range(1000)])
         assert pair.peer.recv(8000) == b"".join(b"%04d" % number for number in range(1000))
-        assert pair.told.drained == 0
+        assert (pair.told.waits, pair.told.drained) == (0, 0)
 
     run(loop_factory, test)
 

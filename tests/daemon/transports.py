@@ -27,6 +27,7 @@ class Recorder:
         #: Called after each packet.
         self.then: Callable[[], None] = lambda: None
         self.drained = 0
+        self.waits = 0
         self.vanished = 0
         self.lost: list[OSError | None] = []
 
@@ -46,6 +47,9 @@ class Recorder:
     def _take(self, place: int, fds: Sequence[int]) -> None:
         close_all(fds)
         self.fds += [place] * len(fds)
+
+    def has_to_wait(self) -> None:
+        self.waits += 1
 
     def write_buffer_drained(self) -> None:
         self.drained += 1

@@ -4,6 +4,7 @@
 announces the next item of a stream the whole is read once, by the contract's own reader. All else is read in full.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, NamedTuple, NotRequired, TypeAlias
@@ -93,14 +94,23 @@ def item_fields(item: object) -> Any:
     return _message(ITEM, {"id": IdField, "seq": Seq, "item": item}, ItemMeta)
 
 
-_shapes: Final[Mapping[str, TypeAdapter[dict[str, Any]]]] = {
-    CANCEL: TypeAdapter(_message(CANCEL, {"id": IdField})),
-    CREDIT: TypeAdapter(_message(CREDIT, {"id": IdField, "n": Annotated[int, Field(ge=1, le=CREDIT_MAX)]})),
-    ITEM: TypeAdapter(item_fields(Any)),
-    END: TypeAdapter(_message(END, {"id": IdField})),
-    GOAWAY: TypeAdapter(_message(GOAWAY, {})),
-}
-_legal_id: Final = TypeAdapter[RequestId](IdField)
+_NAMES: Final = frozenset({CANCEL, CREDIT, ITEM, END, GOAWAY})
+
+
+@functools.cache
+def _shape(method: str) -> TypeAdapter[dict[str, Any]]:
+    """Reads a whole notification of the protocol. Made when the first one comes."""
+    if method == ITEM:
+        return TypeAdapter(item_fields(Any))
+    params: dict[str, object] = {} if method == GOAWAY else {"id": IdField}
+    if method == CREDIT:
+        params["n"] = Annotated[int, Field(ge=1, le=CREDIT_MAX)]
+    return TypeAdapter(_message(method, params))
+
+
+@functools.cache
+def _id_adapter() -> TypeAdapter[RequestId]:
+    return TypeAdapter(IdField)
 
 
 class ControlRefused(MessageRefused):
@@ -135,7 +145,7 @@ def parse_control(body: bytes) -> Control | None:
     if not isinstance(value, dict) or "id" in value:
         return None
     method = value.get("method")
-    return _read(method, value) if isinstance(method, str) and method in _shapes else None
+    return _read(method, value) if isinstance(method, str) and method in _NAMES else None
 
 
 def _read(method: str, value: dict[str, Any]) -> Control:
@@ -153,7 +163,7 @@ def _read(method: str, value: dict[str, Any]) -> Control:
 
 def _fields(method: str, value: Any) -> dict[str, Any]:
     try:
-        return _shapes[method].validate_python(cut_members(value, "params", "meta"))
+        return _shape(method).validate_python(cut_members(value, "params", "meta"))
     except ValidationError as error:
         raise ControlRefused(method, error, _named(value)) from None
 
@@ -166,7 +176,9 @@ def read_item(body: bytes) -> Mapping[str, Any]:
 def _named(value: Any) -> RequestId | None:
     params = value.get("params") if isinstance(value, dict) else None
     try:
-        return _legal_id.validate_python(params.get("id"), strict=True) if isinstance(params, dict) else None
+        return (
+            _id_adapter().validate_python(params.get("id"), strict=True) if isinstance(params, dict) else None
+        )
     except ValidationError:
         return None
 

@@ -4,11 +4,12 @@ The values are named tuples: immutable, typed, and four times as cheap to make a
 for something that is made once for each call.
 """
 
+import functools
 import hashlib
 import re
 from collections.abc import Sequence
 from itertools import islice
-from typing import Annotated, Any, Final, Literal, NamedTuple, NotRequired, TypeAlias, get_args
+from typing import Annotated, Any, Final, Literal, NamedTuple, NotRequired, TypeAlias, TypeVar, get_args
 
 from pydantic import (
     ConfigDict,
@@ -36,6 +37,8 @@ from superd_client.wire.limits import (
 )
 
 RequestId: TypeAlias = int | str
+
+T = TypeVar("T")
 
 
 # --- the parts of a message that have rules of their own ------------------------------------------------------
@@ -213,11 +216,15 @@ _MEMBERS: Final = frozenset(
 )
 
 
-_id: Final = TypeAdapter[RequestId](IdField, config=ConfigDict(strict=True))
-_call: Final = TypeAdapter(_CallFields)
-_notification: Final = TypeAdapter(_NotificationFields)
-_result: Final = TypeAdapter(_ResultFields)
-_failure: Final = TypeAdapter(_FailureFields)
+@functools.cache
+def _adapter(fields: type[T]) -> TypeAdapter[T]:
+    """Made when it is first asked for: neither a start nor the usual message needs one."""
+    return TypeAdapter(fields)
+
+
+@functools.cache
+def _id_adapter() -> TypeAdapter[RequestId]:
+    return TypeAdapter(IdField, config=ConfigDict(strict=True))
 
 
 # --- reading -------------------------------------------------------------------------------------------------
@@ -227,7 +234,7 @@ def parse_call(body: bytes, fds: Sequence[int] = ()) -> Request | Notification:
     """Read what a client sent, with the descriptors that came with it; raises MessageRefused."""
     value = parse_json(body)
     try:
-        fields = _call.validate_python(cut_members(value, "meta"))
+        fields = _adapter(_CallFields).validate_python(cut_members(value, "meta"))
     except ValidationError as error:
         raise MessageRefused(_invalid_request(value, error), _legal_id(value)) from None
     params: Any = fields.get("params", {})
@@ -275,13 +282,13 @@ def parse_reply(body: bytes) -> Result | Failure | Notification:
     value = cut_members(parse_json(body), "meta", "error")
     try:
         if isinstance(value, dict) and "method" in value:
-            call = _notification.validate_python(value)
+            call = _adapter(_NotificationFields).validate_python(value)
             return Notification(call["method"], call.get("params", {}), call.get("meta", NO_META))
         if isinstance(value, dict) and "error" in value:
-            failure = _failure.validate_python(value)
+            failure = _adapter(_FailureFields).validate_python(value)
             error = failure["error"]
             return Failure(failure["id"], ErrorObject(error["code"], error["message"], error.get("data", {})))
-        fields = _result.validate_python(value)
+        fields = _adapter(_ResultFields).validate_python(value)
         return Result(fields["id"], fields["result"])
     except ValidationError as error:
         faults = list_faults(error)
@@ -348,7 +355,7 @@ def _invalid_request(value: object, error: ValidationError) -> ErrorObject:
 
 def _legal_id(value: object) -> RequestId | None:
     try:
-        return _id.validate_python(value.get("id")) if isinstance(value, dict) else None
+        return _id_adapter().validate_python(value.get("id")) if isinstance(value, dict) else None
     except ValidationError:
         return None
 

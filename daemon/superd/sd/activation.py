@@ -1,19 +1,24 @@
-"""Listening sockets from systemd: sd_listen_fds_with_names(3)."""
+"""Listening sockets from systemd, as sd_listen_fds_with_names(3) has them.
+
+Read by ourselves: for these lines python-systemd would load libsystemd and all that it needs, 0.8 MB in each superd.
+"""
 
 import os
 import socket
 from collections.abc import Container
-from dataclasses import dataclass
 from itertools import chain
 from typing import Final, NamedTuple
 
-try:
-    # Not `import systemd`: a folder of that name in the working directory would do for it.
-    from systemd.daemon import listen_fds_with_names
-except ImportError:
-    listen_fds_with_names = None
-
 _VARIABLES: Final = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
+
+#: The first descriptor that systemd passes: SD_LISTEN_FDS_START.
+_FIRST: Final = 3
+
+#: Descriptors that a process can have by the kernel's default (fs.nr_open).
+_COUNT_MAX: Final = 1 << 20
+
+#: What a descriptor without a name is called.
+_NAMELESS: Final = "unknown"
 
 #: The types that a socket unit can pass, and what they are called in a sentence.
 _TYPES: Final = {
@@ -27,8 +32,7 @@ class ActivationError(Exception):
     """What systemd passed cannot be served. One line of text for each descriptor."""
 
 
-@dataclass(frozen=True, slots=True)
-class ActivatedSocket:
+class ActivatedSocket(NamedTuple):
     """An AF_UNIX socket to serve, and its FileDescriptorName=. It listens, unless it is a datagram socket."""
 
     name: str
@@ -76,21 +80,27 @@ def take_passed(stored: Container[str] = ()) -> Passed:
 
 
 def _take_descriptors() -> dict[int, str]:
-    passed = os.environ.get("LISTEN_FDS")
+    """The descriptors for this process by number, with their names; none is inherited any more."""
+    count, pid, names, _ = (os.environ.pop(variable, None) for variable in _VARIABLES)
+    if count is None or pid != str(os.getpid()):
+        return {}
     try:
-        if listen_fds_with_names is None:
-            if passed is not None and os.environ.get("LISTEN_PID") == str(os.getpid()):
-                raise ActivationError(
-                    "systemd passed sockets, but the package systemd-python is not installed"
-                )
-            return {}
-        return dict(listen_fds_with_names(unset_environment=True))
+        return _named(count, names or "")
     except (OSError, ValueError) as error:
-        raise ActivationError(f"LISTEN_FDS={passed!r} cannot be used: {error}") from error
-    finally:
-        # libsystemd removes them from the C environment only; os.environ would hand its copy to children.
-        for variable in _VARIABLES:
-            os.environ.pop(variable, None)
+        raise ActivationError(f"LISTEN_FDS={count!r} cannot be used: {error}") from error
+
+
+def _named(count: str, names: str) -> dict[int, str]:
+    """Raises ValueError for what is no number, or not the number of the names; OSError where one is not open."""
+    if not (count.isascii() and count.isdigit() and int(count) <= _COUNT_MAX):
+        raise ValueError(f"it is not a number up to {_COUNT_MAX}")
+    named = names.split(":") if names else [_NAMELESS] * int(count)
+    if len(named) != int(count):
+        raise ValueError(f"LISTEN_FDNAMES has {len(named)} names")
+    descriptors = dict(enumerate(named, _FIRST))
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)
+    return descriptors
 
 
 def _open(descriptor: int) -> socket.socket | None:

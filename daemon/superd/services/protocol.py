@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
-from superd.openrpc import openrpc_document
 from superd.peer import Caller
 from superd.service import Context, Service
 from superd_client.builtin import Hello, Nothing, discover, hello
@@ -35,6 +34,8 @@ def protocol_service(
 def _add_discover(service: Service, methods: Callable[[Caller], Methods]) -> None:
     @lru_cache(DOCUMENTS_MAX)
     def document(visible: Methods) -> dict[str, Any]:
+        from superd.openrpc import openrpc_document  # noqa: PLC0415 - for the first who asks, and no start waits for it
+
         return openrpc_document(visible, title="superd", version=service.version)
 
     @service.method(discover)
