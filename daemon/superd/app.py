@@ -55,6 +55,11 @@ from superd.window_kept import STORED_WINDOW, open_window
 from superd_client.descriptors import close_all
 from superd_client.parser import CallParser
 
+#: A full collection of cycles looks at all that lives, with every connection 20 objects, while nobody is served: 0.2 s at 10,000
+#: connections. What a connection holds is freed without it, so it comes after 350,000 new objects, and not after 70,000; the
+#: two younger generations are collected as often as ever (see gc.set_threshold).
+_COLLECTIONS_UNTIL_FULL: Final = 50
+
 #: Seconds for worker threads that have nothing to do to end, where the drain took all its time.
 _THREADS_GRACE: Final = 0.2
 
@@ -69,6 +74,7 @@ def run(settings: Settings, read_settings: Callable[[], Settings]) -> ExitStatus
     except ValueError as error:
         get_logger().error("cannot start", message_id=MessageId.START_FAILED, reason=str(error))
         return ExitStatus.FAILED
+    gc.set_threshold(*gc.get_threshold()[:2], _COLLECTIONS_UNTIL_FULL)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         status = runner.run(daemon.run())
         if daemon.is_stuck:
