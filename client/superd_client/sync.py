@@ -19,6 +19,7 @@ from superd_client.dialing import check_destination
 from superd_client.errors import SuperdError
 from superd_client.flows import Bound, plan_stream, plan_upload
 from superd_client.link import state_name
+from superd_client.polling import Latency
 from superd_client.streams import I, Stream, Upload
 from superd_client.sync_datagrams import open_exchange
 from superd_client.sync_link import ThreadCall
@@ -51,9 +52,10 @@ class Client:
         frame_limit: int = FRAME_SIZE_DEFAULT,
         wait_for_server: float = WAIT_FOR_SERVER,
         expect_unit: str | None = None,
+        latency: Latency = "normal",
     ) -> None:
         """Check the arguments (ValueError). Connects to nothing yet."""
-        destination = check_destination(address, frame_limit, wait_for_server, expect_unit)
+        destination = check_destination(address, frame_limit, wait_for_server, expect_unit, latency)
         self._address: Final = destination.address
         self._timeout: Final = check_timeout(timeout)
         self._exchange: Final = open_exchange(destination)
