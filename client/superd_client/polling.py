@@ -43,8 +43,8 @@ CROWDED_REST: Final = 1.0
 
 #: The same in seconds.
 POLL_SECONDS: Final = POLL_USEC / 1_000_000
-_CLOSE: Final = CLOSE_USEC / 1_000_000
-_YIELD: Final = YIELD_USEC / 1_000_000
+CLOSE_SECONDS: Final = CLOSE_USEC / 1_000_000
+YIELD_SECONDS: Final = YIELD_USEC / 1_000_000
 
 
 class Polling:
@@ -81,14 +81,16 @@ class Polling:
 
     def note(self, now: float) -> None:
         """Count an event. It ends the poll, if one goes on, with success."""
+        is_late = now - self._last > CLOSE_SECONDS
+        self._last = now
+        if is_late and not self._close:
+            return  # the usual case of one who sleeps, which is to cost nothing
         if self._until:
             self._until = 0.0
             self._succeeded, self._needed = True, CLOSE_EVENTS
             if not self._is_crowded:
                 self._crowded = 0
-        is_close = now - self._last <= _CLOSE and now >= self._rest_until
-        self._last = now
-        self._close = self._close + 1 if is_close else 0
+        self._close = 0 if is_late or now < self._rest_until else self._close + 1
         self.pays = self._close >= self._needed
 
     def goes_on(self, before: float, now: float) -> bool:
@@ -99,7 +101,7 @@ class Polling:
         if not self._until:
             self._until = before + POLL_SECONDS
             self._is_crowded = False
-        if now - before > _YIELD and not self._is_crowded:
+        if now - before > YIELD_SECONDS and not self._is_crowded:
             self._is_crowded = True
             self._crowded += 1
         if self._crowded >= CROWDED_POLLS:
