@@ -39,6 +39,7 @@ class Client:
     connects, and so does the next one after a connection was lost. A server that is not there is tried again for
     `wait_for_server` seconds, at most as long as the call may take. With `expect_unit` the server has to be of this
     systemd unit of the system, and each connection is used only once that is proved; else calls raise WrongServer.
+    With `latency="low"` it polls for a moment before it sleeps, while calls come one right after the other.
     A forked child gets a connection of its own.
 
     Not to be called from a signal handler or a finalizer: they may interrupt a call of the same client.

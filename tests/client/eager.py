@@ -5,7 +5,9 @@ from typing import Final
 
 import pytest
 
-from superd_client import polling
+from superd_client import polling, sync_link
+from superd_client.sockets import Channel
+from superd_client.spinning import SpinningPoller
 
 EAGER: Final = {
     "CLOSE_EVENTS": 1,
@@ -20,3 +22,19 @@ def poll_eagerly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is made from now on, in this process, with latency="low"."""
     for name, value in EAGER.items():
         monkeypatch.setattr(polling, name, value)
+
+
+class EagerPoller(SpinningPoller):
+    """One that polls already before the first event."""
+
+    __slots__ = ()
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__(channel)
+        self._polling.pays = True
+
+
+def spin_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have all blocking clients poll, whatever their latency is."""
+    poll_eagerly(monkeypatch)
+    monkeypatch.setattr(sync_link, "Poller", EagerPoller)
