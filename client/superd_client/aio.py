@@ -25,6 +25,7 @@ from superd_client.dialing import check_destination
 from superd_client.errors import SuperdError
 from superd_client.flows import Bound, plan_stream, plan_upload
 from superd_client.link import state_name
+from superd_client.polling import Latency
 from superd_client.streams import I, Stream, Upload
 from superd_client.wire.limits import FRAME_SIZE_DEFAULT, STREAM_CREDIT_DEFAULT
 
@@ -41,6 +42,7 @@ class AsyncClient:
     connects, and so does the next one after a connection was lost. A server that is not there is tried again for
     `wait_for_server` seconds, at most as long as the call may take. With `expect_unit` the server has to be of this
     systemd unit of the system, and each connection is used only once that is proved; else calls raise WrongServer.
+    With `latency="low"` it polls for a moment before it sleeps, while calls come one right after the other.
     After asyncio.run it is used in the next one, and in a forked child, with a connection of its own.
     """
 
@@ -52,9 +54,10 @@ class AsyncClient:
         frame_limit: int = FRAME_SIZE_DEFAULT,
         wait_for_server: float = WAIT_FOR_SERVER,
         expect_unit: str | None = None,
+        latency: Latency = "normal",
     ) -> None:
         """Check the arguments (ValueError). Connects to nothing yet, and belongs to no loop yet."""
-        destination = check_destination(address, frame_limit, wait_for_server, expect_unit)
+        destination = check_destination(address, frame_limit, wait_for_server, expect_unit, latency)
         self._address: Final = destination.address
         self._timeout: Final = check_timeout(timeout)
         self._exchange: Final = open_exchange(destination)

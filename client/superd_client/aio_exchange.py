@@ -195,7 +195,7 @@ class TaskExchange:
             channel = connect(self._destination.address, proof)
         except OSError as error:
             return error
-        link = TaskLink(channel, self._destination.frame_limit, self.loop())
+        link = TaskLink(channel, self._destination.frame_limit, self.loop(), self._destination.latency)
         self.links = (*(each for each in self.links if not each.lost), link)
         if proof is None:
             self.link = link

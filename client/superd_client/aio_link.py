@@ -15,6 +15,8 @@ from superd_client.calls import Call
 from superd_client.contract import Method, UntypedMethod
 from superd_client.flow_link import FlowLink
 from superd_client.flows import Inbox, Outbox
+from superd_client.polling import Latency
+from superd_client.polling_loop import LoopPolling
 from superd_client.sockets import WAIT_MAX, Channel
 
 #: Fewest entries of the heap that are worth a sweep.
@@ -121,7 +123,9 @@ class Deadlines:
 class TaskLink(FlowLink[TaskCall]):
     """A link that a loop watches. It knows no client, so that a forgotten client can be collected."""
 
-    def __init__(self, channel: Channel, frame_limit: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, channel: Channel, frame_limit: int, loop: asyncio.AbstractEventLoop, latency: Latency = "normal"
+    ) -> None:
         super().__init__(channel, frame_limit)
         self._loop: Final = loop
         self._deadlines: Final = Deadlines(loop, self._expire)
@@ -129,7 +133,10 @@ class TaskLink(FlowLink[TaskCall]):
         self._write_due = False
         self._watching_room = False
         self._is_disowned = False
-        loop.add_reader(channel.fileno(), self.receive)
+        if latency == "low":
+            loop.add_reader(channel.fileno(), LoopPolling(loop).run, self.receive)
+        else:
+            loop.add_reader(channel.fileno(), self.receive)
 
     def send(self, call: TaskCall, params: bytes) -> None:
         """Begin `call`. It is written at once where no other is in flight, else together with what others begin."""

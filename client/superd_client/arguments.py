@@ -7,6 +7,7 @@ from typing import Final
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from superd_client.address import Address, SocketKind, default_address, parse_address
+from superd_client.polling import LATENCIES, Latency
 from superd_client.units import is_unit
 from superd_client.wire.envelope import CallId
 from superd_client.wire.limits import CALL_ID_MAX, FRAME_SIZE_MAX, FRAME_SIZE_MIN
@@ -91,6 +92,19 @@ def check_expect_unit(unit: str | None, address: Address) -> str | None:
         message = f"expect_unit needs a connection, which {address} has not: use a stream or seqpacket socket"
         raise ValueError(message)
     return unit
+
+
+def check_latency(latency: Latency, address: Address) -> Latency:
+    """Raise ValueError for anything else than a Latency, and for "low" without a connection to poll."""
+    if latency not in LATENCIES:
+        message = f'latency is "normal" or "low", not {latency!r}'
+        raise ValueError(message)
+    if latency == "low" and address.kind is SocketKind.DATAGRAM:
+        message = (
+            f'latency="low" needs a connection, which {address} has not: use a stream or seqpacket socket'
+        )
+        raise ValueError(message)
+    return latency
 
 
 def check_call_id(call_id: str) -> str:

@@ -10,10 +10,12 @@ from superd_client.arguments import (
     check_address,
     check_expect_unit,
     check_frame_limit,
+    check_latency,
     check_wait_for_server,
 )
 from superd_client.calls import Call
 from superd_client.errors import CallTimeout, ConnectFailed, SuperdError
+from superd_client.polling import Latency
 from superd_client.sockets import backoff_delays
 from superd_client.wire.envelope import Reply
 from superd_client.witness import UnitProof
@@ -34,6 +36,7 @@ class Destination:
     frame_limit: int
     wait_for_server: float
     expect_unit: str | None
+    latency: Latency
 
     def proof(self) -> UnitProof | None:
         """What each new connection needs before it is used."""
@@ -41,7 +44,11 @@ class Destination:
 
 
 def check_destination(
-    address: str | Address | None, frame_limit: int, wait_for_server: float, expect_unit: str | None
+    address: str | Address | None,
+    frame_limit: int,
+    wait_for_server: float,
+    expect_unit: str | None,
+    latency: Latency,
 ) -> Destination:
     """What a client was given, read and checked; raises ValueError."""
     parsed = check_address(address)
@@ -50,6 +57,7 @@ def check_destination(
         check_frame_limit(frame_limit),
         check_wait_for_server(wait_for_server),
         check_expect_unit(expect_unit, parsed),
+        check_latency(latency, parsed),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from superd_client.sockets import WAIT_MAX, Channel
 
 #: The bell and the socket.
-_EVENTS_MAX: Final = 2
+EVENTS_MAX: Final = 2
 
 
 class Poller:
@@ -37,7 +37,7 @@ class Poller:
 
     def wait(self, seconds: float) -> None:
         """Return when there is something to do or the peer is gone, when it is rung, or after `seconds`."""
-        self._epoll.poll(min(seconds, WAIT_MAX), _EVENTS_MAX)
+        self._epoll.poll(min(seconds, WAIT_MAX), EVENTS_MAX)
 
     def watch_room(self, wanted: bool) -> None:
         """Let a wait, also one that goes on, end when the kernel takes bytes; or not any more."""

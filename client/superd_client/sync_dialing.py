@@ -121,7 +121,7 @@ def _connect(destination: Destination, proof: UnitProof | None) -> ThreadLink:
     """A link with a connection of its own; raises OSError."""
     channel = connect(destination.address, proof)
     try:
-        return ThreadLink(channel, destination.frame_limit)
+        return ThreadLink(channel, destination.frame_limit, destination.latency)
     except BaseException:
         channel.close()
         raise

@@ -10,7 +10,9 @@ from superd_client.contract import Method, UntypedMethod
 from superd_client.flow_link import FlowLink
 from superd_client.flows import Inbox, Outbox
 from superd_client.poller import Poller
+from superd_client.polling import Latency
 from superd_client.sockets import Channel
+from superd_client.spinning import SpinningPoller
 
 
 class ThreadCall(Call):
@@ -113,10 +115,10 @@ class Turn:
 class ThreadLink(FlowLink[ThreadCall]):
     """A link that many threads use. Of those that wait one, the leader, polls, and reads and writes for all."""
 
-    def __init__(self, channel: Channel, frame_limit: int) -> None:
+    def __init__(self, channel: Channel, frame_limit: int, latency: Latency = "normal") -> None:
         """Take over `channel`; raises OSError where there are no descriptors left, and owns nothing then."""
         super().__init__(channel, frame_limit)
-        self._poller: Final = Poller(channel)
+        self._poller: Final = SpinningPoller(channel) if latency == "low" else Poller(channel)
         self._reading: Final = Turn()
 
     def lead(self, call: ThreadCall) -> Poller | None:

@@ -37,6 +37,7 @@ from superd.parts import (
     window_limits,
 )
 from superd.policy_load import PolicyError, enforce_policy
+from superd.polling import loop_factory
 from superd.registry import Registry
 from superd.reload import Reloader
 from superd.report import Reporter, StatusLine, limits_in_force, unit_of_service
@@ -75,7 +76,7 @@ def run(settings: Settings, read_settings: Callable[[], Settings]) -> ExitStatus
         get_logger().error("cannot start", message_id=MessageId.START_FAILED, reason=str(error))
         return ExitStatus.FAILED
     gc.set_threshold(*gc.get_threshold()[:2], _COLLECTIONS_UNTIL_FULL)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory(settings.latency)) as runner:
         status = runner.run(daemon.run())
         if daemon.is_stuck:
             # Neither a thread nor a coroutine that ignores its cancellation can be ended, and the interpreter or
@@ -351,12 +352,3 @@ async def _enter(stack: contextlib.AsyncExitStack, service: Service) -> Any:
     except Exception as error:
         message = f"the service {service.name} cannot start: {type(error).__name__}: {hide_values(error)}"
         raise StartError(message, ExitStatus.FAILED, error) from error
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    """Uvloop where it is installed: it serves twice as many calls."""
-    try:
-        import uvloop  # noqa: PLC0415 - optional
-    except ImportError:
-        return asyncio.new_event_loop
-    return uvloop.new_event_loop

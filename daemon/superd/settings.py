@@ -34,6 +34,7 @@ from superd.quota import (
     STREAMS_SHARED_DEFAULT,
 )
 from superd.timespan import parse_span
+from superd_client.polling import Latency
 from superd_client.wire.limits import (
     CALLS_IN_FLIGHT_DEFAULT,
     FRAME_SIZE_DEFAULT,
@@ -251,6 +252,10 @@ class Settings(BaseModel):
     worker_threads: Count = Field(
         default=WORKER_THREADS_DEFAULT,
         description="Threads for handlers that are plain functions: bounds blocking work.",
+    )
+    latency: Latency = Field(
+        default="normal",
+        description="low: poll for a moment before sleeping while calls come fast; trades CPU for speed.",
     )
     drain_timeout: Annotated[Seconds, LIVE] = Field(
         default=DRAIN_TIMEOUT_DEFAULT,

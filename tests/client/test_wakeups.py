@@ -22,8 +22,10 @@ import pytest
 from superd_client import CallTimeout, Client, ClientClosed, ConnectionLost
 from superd_client.flows import LOOK_EVERY
 from superd_client.poller import Poller
+from superd_client.spinning import SpinningPoller
 from superd_client.sync_link import ThreadCall
 from superd_client.wire.control import Cancel
+from tests.client.eager import spin_always
 from tests.client.models import Text, echo, load, watch
 from tests.client.scripts import open_stream, open_upload
 from tests.client.server import PATIENCE, Peer, serving
@@ -36,11 +38,18 @@ LARGE: Final = "x" * (1 << 20)
 SOON: Final = PATIENCE / 5
 
 
+@pytest.fixture(autouse=True, params=["sleeping", "polling"])
+def way_of_waiting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of this holds for threads that sleep, and for those that poll before."""
+    if request.param == "polling":
+        spin_always(monkeypatch)
+
+
 class Hold:
     """Stops a thread as it is about to wait, once; `arrive` and `let_go` are for the others."""
 
     def __init__(self, *waits: Callable[..., Any]) -> None:
-        self._codes: Final = {wait.__code__ for wait in waits or (Poller.wait,)}
+        self._codes: Final = {wait.__code__ for wait in waits or (Poller.wait, SpinningPoller.wait)}
         self._arrived: Final = threading.Event()
         self._may_go: Final = threading.Event()
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 
 from superd_client.address import SocketKind, parse_address
+from tests.client.eager import poll_eagerly
 from tests.contract.drivers import DRIVERS, Driver
 from tests.contract.servers import SERVERS
 
@@ -24,6 +25,12 @@ def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     directory: Path = tmp_path_factory.mktemp(server)
     with SERVERS[server](directory, kind) as address:
         yield address
+
+
+@pytest.fixture(autouse=True)
+def polls_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients with latency="low" poll after every event."""
+    poll_eagerly(monkeypatch)
 
 
 @pytest.fixture

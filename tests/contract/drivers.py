@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, Self
 import uvloop
 
 from superd_client import AsyncClient, Client
+from superd_client.address import SocketKind
 
 #: More items than any test's stream has.
 MANY: Final = 1_000_000
@@ -154,8 +155,28 @@ class UvloopDriver(LoopDriver):
     loop_factory = uvloop.new_event_loop
 
 
+class PollingDriver(BlockingDriver):
+    """A Client that polls, where there is a connection to poll."""
+
+    def __init__(self, address: str, **options: Any) -> None:
+        super().__init__(address, **_low(address), **options)
+
+
+class PollingUvloopDriver(UvloopDriver):
+    """An AsyncClient that polls."""
+
+    def __init__(self, address: str, **options: Any) -> None:
+        super().__init__(address, **_low(address), **options)
+
+
+def _low(address: str) -> dict[str, Any]:
+    return {} if address.startswith(SocketKind.DATAGRAM.scheme) else {"latency": "low"}
+
+
 DRIVERS: Final[dict[str, type[Driver]]] = {
     "blocking": BlockingDriver,
     "asyncio": LoopDriver,
     "uvloop": UvloopDriver,
+    "blocking-low": PollingDriver,
+    "uvloop-low": PollingUvloopDriver,
 }

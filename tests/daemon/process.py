@@ -15,7 +15,18 @@ from tests.daemon.raw import PATIENCE, RawClient
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
-#: How to start superd on each of the two event loops.
+#: superd with latency = "low", which polls after every event.
+_POLLING: Final = """
+import os, sys
+from superd_client import polling
+from tests.client.eager import EAGER
+vars(polling).update(EAGER)
+os.environ["SUPERD_LATENCY"] = "low"
+from superd.__main__ import main
+sys.exit(main())
+"""
+
+#: How to start superd on each of the two event loops, and as one that polls.
 PROGRAMS: Final[dict[str, list[str]]] = {
     "uvloop": [sys.executable, "-m", "superd"],
     "asyncio": [
@@ -23,6 +34,7 @@ PROGRAMS: Final[dict[str, list[str]]] = {
         "-c",
         "import sys; sys.modules['uvloop'] = None; from superd.__main__ import main; sys.exit(main())",
     ],
+    "polling": [sys.executable, "-c", _POLLING],
 }
 
 #: What systemd would set, and what would change the settings.

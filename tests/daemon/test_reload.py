@@ -38,6 +38,7 @@ OTHER: Final[dict[str, object]] = {
 FIXED: Final[dict[str, object]] = {
     "worker_threads": 3,
     "call_rate": 1000,
+    "latency": "low",
     "log_target": "stderr",
     "listen": ["unix:@nowhere"],
     "services": ["no.such.module:service"],
