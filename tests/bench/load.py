@@ -31,6 +31,10 @@ class Model(pydantic.BaseModel):
 #: Time for both sides to go to sleep after the last reply: that is no wake-up, and no work.
 SETTLING_SECONDS: Final = 0.1
 
+#: Seconds without a call after which a server counts as idle. What it puts off so as not to do it at each call, such as a
+#: line about its connections for its service manager, is done by then.
+IDLE_SECONDS: Final = 1.5
+
 #: What sd_notify(3) says for the watchdog.
 WATCHDOG: Final = b"WATCHDOG=1"
 
@@ -149,7 +153,7 @@ def _idle_wakeups(work: Work) -> dict[str, Any]:
     client = _client(work)
     client.open(work.opened)
     servers = family(work.servers)
-    time.sleep(SETTLING_SECONDS)
+    time.sleep(IDLE_SECONDS)
     _fed(work.notices)
     before = sum(map(wakeups, servers))
     span = measure(lambda: time.sleep(work.seconds), 1, servers)

@@ -62,9 +62,11 @@ def draw(run: Run, path: Path) -> None:
         for (scenario, bars), panel in zip(row, line, strict=False):
             panel.set_axis_on()
             _panel(panel, run, scenario, bars)
+            # All bars of a row are of one thickness, at the top of their panels.
+            panel.set_ylim(max(_LEAST_BARS, *(len(each) for _, each in row)) - 0.5, -0.5)
     figure.suptitle(
         f"superd (red) beside its peers: ratio to {REFERENCE} (dark) in the same round, and the figure itself\n"
-        "logarithmic scales; the dotted line is superd's target; ~ was disturbed",
+        "logarithmic scales; the dotted lines are superd's targets; ~ was disturbed",
         fontsize=15,
     )
     figure.get_layout_engine().set(hspace=0.04, wspace=0.03)
@@ -102,13 +104,14 @@ def _panel(panel: Any, run: Run, scenario: Scenario, bars: list[Bar]) -> None:
     lengths = [bar.length for bar in bars]
     colors = [_COLORS.get("superd" if bar.name.startswith("superd") else bar.name, _OTHERS) for bar in bars]
     drawn = panel.barh([bar.name for bar in bars], lengths, color=colors, height=0.72)
-    panel.bar_label(drawn, [bar.label for bar in bars], padding=3, fontsize=8)
+    labels = panel.bar_label(drawn, [bar.label for bar in bars], padding=3, fontsize=8)
+    for label in labels:  # legible where a target's line goes through it
+        label.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.5})
     relative = is_relative(run, scenario)
-    target = _target(scenario) if relative else None
-    _scale(panel, [*lengths, *([target] if target else [])])
-    if target:
+    targets = _targets(scenario) if relative else []
+    _scale(panel, [*lengths, *targets])
+    for target in targets:
         panel.axvline(target, color=_TARGET, linestyle=":", linewidth=1.6)
-    panel.invert_yaxis()
     panel.tick_params(labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)
     better = "more is better" if scenario.unit == "calls/s" else "less is better"
@@ -128,11 +131,10 @@ def _scale(panel: Any, lengths: list[float]) -> None:
     panel.set_xlim(left, left * (most / left) ** (1 / (1 - _LABEL_SHARE)))
 
 
-def _target(scenario: Scenario) -> float | None:
-    """What superd is to reach against raw-uvloop, where there is one bound for it."""
-    bounds = {
+def _targets(scenario: Scenario) -> list[float]:
+    """What superd is to reach against raw-uvloop."""
+    return [
         target.bound
         for target in TARGETS
         if target.left[0] == scenario.key and target.right == (scenario.key, REFERENCE)
-    }
-    return min(bounds) if bounds else None
+    ]
