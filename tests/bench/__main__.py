@@ -15,7 +15,7 @@ from tests.bench.machine import describe
 from tests.bench.matrix import SCENARIOS, SYSTEMS
 from tests.bench.processes import ROOT
 from tests.bench.report import compare, markdown, publish
-from tests.bench.running import AGAIN_SECONDS, MORE_ROUNDS, QUICK_AGAIN_SECONDS, Plan, run
+from tests.bench.running import ENOUGH, MORE_ROUNDS, Plan, run
 from tests.bench.starting import BUILT
 
 PAGE: Final = ROOT / "docs" / "explanation" / "performance.md"
@@ -129,8 +129,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
         rounds=rounds,
         seconds=QUICK_SECONDS if options.quick else SECONDS,
         quick=options.quick,
-        more=0 if options.quick else MORE_ROUNDS,
-        again=QUICK_AGAIN_SECONDS if options.quick else AGAIN_SECONDS,
+        more=MORE_ROUNDS if rounds >= ENOUGH else 0,
     )
 
 

@@ -29,10 +29,10 @@ FOREIGN_GRAIN: Final = 0.02
 #: they are with a core for each side, their use is a sample, and its error grows as the root of the looks.
 LOOK_SECONDS: Final = 0.004
 
-#: How often a disturbed cell is measured again, at once; and seconds that a run spends on that, in full and in quick form.
+#: Tries of a cell, as long as it is disturbed, one at once after the other; and the time that a run spends on more than the
+#: first, as a share of its forecast. On a machine that is never quiet more tries would only take longer.
 TRIES: Final = 4
-AGAIN_SECONDS: Final = 300.0
-QUICK_AGAIN_SECONDS: Final = 20.0
+AGAIN_SHARE: Final = 0.25
 
 #: Rounds of more than were asked for, where a system has fewer than ENOUGH cells that count.
 MORE_ROUNDS: Final = 2
@@ -54,7 +54,6 @@ class Plan(NamedTuple):
     seconds: float
     quick: bool
     more: int = 0
-    again: float = 0.0
 
     def of(self, scenario: Scenario, number: int = 0) -> list[str]:
         """The systems of a scenario in a round; what is a variant is not chosen by name, but comes with superd.
@@ -95,11 +94,10 @@ def judged(key: str) -> frozenset[str]:
 def run(plan: Plan, say: Callable[[str], None]) -> dict[str, list[dict[str, Any]]]:
     """For each scenario its rounds, as the JSON has them."""
     count, seconds = plan.forecast()
-    say(
-        f"{count} cells, in about {seconds / 60:.0f} minutes, and up to {plan.again / 60:.0f} for disturbed ones"
-    )
+    extra = seconds * AGAIN_SHARE
+    say(f"{count} cells, in about {_minutes(seconds)}, and up to {_minutes(extra)} more for disturbed ones")
     found: dict[str, list[dict[str, Any]]] = {scenario.key: [] for scenario in plan.scenarios}
-    again = Again(plan.again)
+    again = Again(extra)
     with descriptors(DESCRIPTORS):
         for number in range(plan.rounds + plan.more):
             for scenario in plan.scenarios:
@@ -107,6 +105,10 @@ def run(plan: Plan, say: Callable[[str], None]) -> dict[str, list[dict[str, Any]
                 if needs_more(rounds, plan.rounds) and plan.of(scenario, number):
                     rounds.append({"round": number, "cells": one_round(plan, scenario, number, again, say)})
     return found
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f} minutes"
 
 
 def needs_more(rounds: Sequence[dict[str, Any]], wanted: int) -> bool:

@@ -41,7 +41,7 @@ def test_a_run_has_its_rounds() -> None:
     found = run(SMALLEST._replace(scenarios=[scenario]), said.append)
     [only] = found["idle-1000"]
     assert only["cells"]["raw-uvloop"]["bytes"] >= 0
-    assert "1 cells, in about 0 minutes" in said[0]
+    assert "1 cells, in about 0.0 minutes" in said[0]
     assert "raw-uvloop" in said[1]
 
 

@@ -46,5 +46,5 @@ CYCLIC_PER_HUNDRED: Final = 1
 #: Collections that come by themselves, for each hundred calls: they come by how many more objects there are than before.
 COLLECTIONS_PER_HUNDRED: Final = 1
 
-#: Lines in the log of a hundred calls that succeed, as shipped.
+#: Lines in the log of calls that succeed, as shipped.
 LOG_LINES: Final = 0
