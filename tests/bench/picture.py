@@ -108,7 +108,7 @@ def _panel(panel: Any, run: Run, scenario: Scenario, bars: list[Bar]) -> None:
     for label in labels:  # legible where a target's line goes through it
         label.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.5})
     relative = is_relative(run, scenario)
-    targets = _targets(scenario) if relative else []
+    targets = targets_of(scenario) if relative else []
     _scale(panel, [*lengths, *targets])
     for target in targets:
         panel.axvline(target, color=_TARGET, linestyle=":", linewidth=1.6)
@@ -131,7 +131,7 @@ def _scale(panel: Any, lengths: list[float]) -> None:
     panel.set_xlim(left, left * (most / left) ** (1 / (1 - _LABEL_SHARE)))
 
 
-def _targets(scenario: Scenario) -> list[float]:
+def targets_of(scenario: Scenario) -> list[float]:
     """What superd is to reach against raw-uvloop."""
     return [
         target.bound

@@ -8,6 +8,7 @@ import pytest
 
 from tests.bench.__main__ import PAGE, main, parser, plan_of
 from tests.bench.matrix import FEW, REFERENCE, SCENARIOS, SYSTEMS, VARIANTS
+from tests.bench.picture import bars_of, targets_of
 from tests.bench.report import BEGIN, END, compare, markdown, number, publish
 from tests.bench.running import MORE_ROUNDS
 from tests.bench.runs import a_run, cell, rounds
@@ -110,6 +111,25 @@ def test_the_report_shows_each_target_each_cell_and_what_was_thrown_away() -> No
     assert "* Pyro5: no such thing (sequential)" in text
     assert "Of 4 measured cells 2 were disturbed" in text
     assert "* sequential: 0 again, 2 left; raw-uvloop: by somebody" in text
+
+
+def test_bars_are_ratios_where_there_is_something_to_be_a_ratio_of() -> None:
+    run = a_run(
+        sequential=rounds({"superd": cell(50), REFERENCE: cell(100), "rpyc": cell(200)}),
+        stream=rounds({"superd": cell(50) | {"disturbed": "by somebody"}}),
+    )
+    assert bars_of(run, SCENARIOS["sequential"]) == [
+        ("rpyc", 2.0, "2  (200)"),
+        (REFERENCE, 1.0, "1  (100)"),
+        ("superd", 0.5, "0.5  (50)"),
+    ]
+    assert bars_of(run, SCENARIOS["stream"]) == [("superd", 50.0, "50 calls/s ~")]
+    assert bars_of(run, SCENARIOS["echo-1m"]) == []
+
+
+def test_the_picture_shows_superds_targets_against_the_reference() -> None:
+    assert targets_of(SCENARIOS["sequential"]) == [0.6, 0.52]
+    assert targets_of(SCENARIOS["stream"]) == []
 
 
 def test_a_saved_run_is_compared_by_ratios() -> None:
