@@ -4,6 +4,7 @@ A lookup only computes, so its handler is inline: called where the call is read.
 by a coroutine, is measured beside it.
 """
 
+import inspect
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -11,14 +12,15 @@ from superd.service import Context, Service
 from superd_client.builtin import Nothing
 from superd_client.contract import Method
 from tests.bench.payload import ITEM_SKU, price_of
-from tests.bench.starting import has_inline
 from tests.bench.systems.superd_api import Item, Lookup, Tick, Watch, lookup, note, noted, watch
 
 #: Methods of the second service: with those of the first they are more than 200.
 MANY: Final = 200
 
 #: Empty as long as superd has no inline handlers.
-INLINE: Final[dict[str, Any]] = {"inline": True} if has_inline() else {}
+INLINE: Final[dict[str, Any]] = (
+    {"inline": True} if "inline" in inspect.signature(Service.method).parameters else {}
+)
 
 inventory: Final = Service("inventory", version="1.0.0")
 inventory_async: Final = Service("inventory", version="1.0.0")
