@@ -103,7 +103,9 @@ $(BENCH)/venv/.ready: constraints.txt requirements/bench.txt requirements/build.
 	@tools/system-packages.sh
 	@rm -rf $(BENCH)/venv $(BENCH)/generated $(BENCH)/debian
 	@$(PYTHON) -m venv $(BENCH)/venv
-	@$(BENCH)/venv/bin/$(PIP) install -c constraints.txt -r requirements/build.txt -r requirements/bench.txt
+	@$(BENCH)/venv/bin/$(PIP) install -c constraints.txt -r requirements/build.txt -r requirements/bench.txt || \
+	  { echo "The peers of superd cannot be installed (see above): make bench needs a package registry that it can reach." >&2; \
+	    exit 1; }
 	@install -d $(BENCH)/generated $(BENCH)/debian
 	@$(BENCH_PYTHON) -m grpc_tools.protoc -I tests/bench/systems --python_out=$(BENCH)/generated \
 	  --grpc_python_out=$(BENCH)/generated tests/bench/systems/inventory.proto

@@ -8,6 +8,7 @@ packages=(
     pkg-config libsystemd-dev
     systemd                                   # systemd-socket-activate, systemd-analyze
     systemd-container dbus                    # a booted systemd for tests/system
+    strace                                    # counts system calls for tests/hot_path
 )
 
 missing_packages() {
@@ -19,7 +20,7 @@ missing_packages() {
 
 missing_tools() {
     local tool
-    for tool in gcc pkg-config systemd-socket-activate systemd-nspawn dbus-daemon; do
+    for tool in gcc pkg-config systemd-socket-activate systemd-nspawn dbus-daemon strace; do
         command -v "$tool" >/dev/null || echo "$tool"
     done
     ! command -v pkg-config >/dev/null || pkg-config --exists libsystemd || echo "libsystemd (headers)"

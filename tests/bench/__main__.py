@@ -15,7 +15,7 @@ from tests.bench.machine import describe
 from tests.bench.matrix import SCENARIOS, SYSTEMS
 from tests.bench.processes import ROOT
 from tests.bench.report import compare, markdown, publish
-from tests.bench.running import Plan, run
+from tests.bench.running import ENOUGH, MORE_ROUNDS, Plan, run
 from tests.bench.starting import BUILT
 
 PAGE: Final = ROOT / "docs" / "explanation" / "performance.md"
@@ -25,7 +25,7 @@ PUBLISHED: Final = ROOT / "tests" / "bench" / "published.json"
 
 ROUNDS: Final = 5
 #: Seconds of a measured section, in a full run and in a quick one.
-SECONDS: Final = 1.0
+SECONDS: Final = 0.5
 QUICK_SECONDS: Final = 0.15
 
 PACKAGES: Final = (
@@ -64,13 +64,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     """A run, as the JSON has it."""
     plan = plan_of(options)
+    start = time.monotonic()
+    scenarios = run(plan, _say)
     return {
         "machine": describe(),
         "command": command_of(options),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "versions": versions(),
         "quick": plan.quick,
-        "scenarios": run(plan, _say),
+        "minutes": (time.monotonic() - start) / 60,
+        "scenarios": scenarios,
     }
 
 
@@ -89,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"this one alone; may be repeated: {', '.join(SCENARIOS)}",
     )
     made.add_argument("--systems", type=_systems, default=[], metavar="A,B", help=f"of {', '.join(SYSTEMS)}")
-    made.add_argument("--rounds", type=_count, help=f"rounds that count (default: {ROUNDS}, quick: 1)")
+    made.add_argument("--rounds", type=_count, help=f"rounds (default: {ROUNDS}, quick: 1)")
     made.add_argument(
         "--json", type=Path, default=BUILT / "run.json", help="where the run goes (default: %(default)s)"
     )
@@ -124,9 +127,9 @@ def plan_of(options: argparse.Namespace) -> Plan:
         scenarios=[SCENARIOS[SCENARIOS[key].same_as or key] for key in keys],
         systems=options.systems,
         rounds=rounds,
-        retries=0 if options.quick else rounds,
         seconds=QUICK_SECONDS if options.quick else SECONDS,
         quick=options.quick,
+        more=MORE_ROUNDS if rounds >= ENOUGH else 0,
     )
 
 

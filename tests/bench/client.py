@@ -7,6 +7,7 @@ reason, and its cell in the table stays empty.
 
 import asyncio
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Generic, TypeVar
@@ -54,9 +55,31 @@ class Client(ABC):
         message = "no one-way calls"
         raise CannotError(message)
 
+    def paced(self, rate: int, seconds: float) -> int:
+        """Make so many calls a second on the first connection, for `seconds`; return how many they were."""
+        message = "is not asked for calls at a pace"
+        raise CannotError(message)
+
     @abstractmethod
     def close(self) -> None:
         """Close all connections."""
+
+
+class Pace:
+    """When each of `rate` calls a second is due, by an absolute timer: a late one makes none after it late."""
+
+    def __init__(self, rate: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """The first is due now."""
+        self.calls: Final = int(rate * seconds)
+        self._rate: Final = rate
+        self._clock: Final = clock
+        self._start: Final = clock()
+        self._end: Final = self._start + seconds
+
+    def until(self, number: int) -> float:
+        """Seconds from now to a call; to the end, where there is no such call."""
+        due = self._start + number / self._rate if number < self.calls else self._end
+        return max(0.0, due - self._clock())
 
 
 class Blocking(Client, Generic[C]):
@@ -114,6 +137,15 @@ class Blocking(Client, Generic[C]):
     @override
     def spread(self, calls: int, active: int) -> None:
         self._many(calls, self.all[:active])
+
+    @override
+    def paced(self, rate: int, seconds: float) -> int:
+        pace = Pace(rate, seconds)
+        for number in range(pace.calls):
+            time.sleep(pace.until(number))
+            self.call(self.all[0], number)
+        time.sleep(pace.until(pace.calls))
+        return pace.calls
 
     def _many(self, calls: int, lanes: Sequence[C]) -> None:
         if self.split:
@@ -208,6 +240,19 @@ class Asyncio(Client, Generic[C]):
     @override
     def spread(self, calls: int, active: int) -> None:
         self._many(calls, self.all[:active])
+
+    @override
+    def paced(self, rate: int, seconds: float) -> int:
+        pace = Pace(rate, seconds)
+
+        async def calling() -> None:
+            for number in range(pace.calls):
+                await asyncio.sleep(pace.until(number))
+                await self.call(self.all[0], number)
+            await asyncio.sleep(pace.until(pace.calls))
+
+        self.run(calling())
+        return pace.calls
 
     def _many(self, calls: int, lanes: Sequence[C]) -> None:
         width = len(lanes)

@@ -1,7 +1,8 @@
-"""From cells to figures: rounds that count, medians, spreads, ratios within a round.
+"""From cells to figures: cells that count, medians, spreads, ratios within a round.
 
 A run is what the JSON file holds: {"machine", "command", "quick", "scenarios": {key: [round, ...]}}, where a round is
-{"round", "disturbed", "cells": {system: cell}}.
+{"round", "cells": {system: cell}}. A cell that somebody else disturbed has "disturbed", which says by how much; and each
+has "thrown_away", the number of disturbed tries that it took the place of.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ WAITS_MAX: Final = 0.25
 
 
 class Summary(NamedTuple):
-    """Figures of the rounds that count: the middle, the least and the most."""
+    """Figures of the cells that count: the middle, the least and the most."""
 
     middle: float
     least: float
@@ -61,6 +62,7 @@ FIGURES: Final[Mapping[str, Callable[[Scenario, Cell], float]]] = {
     "us, client": lambda _, cell: float(cell["client_cpu"] / cell["calls"] * 1e6),
     "us, server": lambda _, cell: float(cell["server_cpu"] / cell["calls"] * 1e6),
     "us of CPU": lambda _, cell: cpu(cell) / cell["calls"] * 1e6,
+    "ms of CPU/s": lambda _, cell: cpu(cell) / cell["seconds"] * 1e3,
 }
 
 
@@ -69,34 +71,55 @@ def rounds_of(run: Run, key: str) -> list[Round]:
     return list(run["scenarios"].get(SCENARIOS[key].same_as or key, []))
 
 
-def disturbed(run: Run, key: str) -> list[str]:
-    """Why rounds were thrown away, one text for each."""
-    return [each["disturbed"] for each in rounds_of(run, key) if each["disturbed"]]
+class Thrown(NamedTuple):
+    """Of a scenario: tries that were measured, that were thrown away, and cells that stayed disturbed nevertheless."""
+
+    tries: int
+    away: int
+    left: int
+    worst: str
 
 
-def is_quiet(run: Run, key: str) -> bool:
-    """Whether there is a round that counts."""
-    return any(not each["disturbed"] for each in rounds_of(run, key))
+def thrown_away(run: Run, key: str) -> Thrown:
+    """What was disturbed; `worst` says by whom a cell that stayed so was."""
+    named = [(name, cell) for each in rounds_of(run, key) for name, cell in each["cells"].items()]
+    again = sum(cell.get("thrown_away", 0) for _, cell in named)
+    left = [f"{name}: {cell['disturbed']}" for name, cell in named if cell.get("disturbed")]
+    measured = sum("seconds" in cell for _, cell in named)
+    return Thrown(measured + again, again, len(left), left[-1] if left else "")
 
 
-def counting(run: Run, key: str) -> list[Round]:
-    """The rounds that count; all of them, for a look and not for a judgement, where none does."""
-    rounds = rounds_of(run, key)
-    return [each for each in rounds if not each["disturbed"]] or rounds
+def cells_of(run: Run, key: str, system: str) -> dict[int, Cell]:
+    """The cells with a figure that count, by the number of their round; all of them, for a look and not for a judgement,
+    where none does.
+    """
+    cells = {each["round"]: each["cells"].get(system, {}) for each in rounds_of(run, key)}
+    found = {number: cell for number, cell in cells.items() if "seconds" in cell}
+    return {number: cell for number, cell in found.items() if not cell.get("disturbed")} or found
+
+
+def is_quiet(run: Run, key: str, system: str) -> bool:
+    """Whether there is a cell that counts."""
+    return any(not cell.get("disturbed") for cell in cells_of(run, key, system).values())
 
 
 def figures(run: Run, key: str, system: str) -> dict[int, float]:
-    """The figure of each round that counts, by the number of the round."""
+    """The figure of each cell that counts, by the number of its round."""
     scenario = SCENARIOS[key]
     make = FIGURES[scenario.unit]
-    cells = {each["round"]: each["cells"].get(system, {}) for each in counting(run, key)}
-    return {number: make(scenario, cell) for number, cell in cells.items() if "seconds" in cell}
+    return {number: make(scenario, cell) for number, cell in cells_of(run, key, system).items()}
 
 
 def ratios(run: Run, left: tuple[str, str], right: tuple[str, str]) -> list[float]:
-    """One (scenario, system) against another, in each round that counts for both."""
+    """One (scenario, system) against another, in each round where both count."""
     above, below = figures(run, *left), figures(run, *right)
     return [above[number] / below[number] for number in above if below.get(number)]
+
+
+def differences(run: Run, left: tuple[str, str], right: tuple[str, str]) -> list[float]:
+    """One (scenario, system) less another, in each round where both count."""
+    above, below = figures(run, *left), figures(run, *right)
+    return [above[number] - below[number] for number in above if number in below]
 
 
 def ratio_to_reference(run: Run, key: str, system: str) -> Summary | None:
@@ -131,7 +154,9 @@ def failures(run: Run) -> list[str]:
 
 
 def waits(run: Run, key: str, system: str) -> bool:
-    """Whether a rate by processor time hides that both sides often waited, in every round that counts."""
-    cells = [each["cells"].get(system, {}) for each in counting(run, key)]
-    shares = [1 - (cpu(cell) + cell["foreign"]) / cell["seconds"] for cell in cells if cell.get("seconds")]
-    return bool(shares) and min(shares) > WAITS_MAX and SCENARIOS[key].placement == "same"
+    """Whether a rate by processor time hides that both sides often waited, in every cell that counts."""
+    if SCENARIOS[key].unit != "calls/s" or SCENARIOS[key].placement != "same":
+        return False
+    cells = cells_of(run, key, system).values()
+    shares = [1 - (cpu(cell) + cell["foreign"]) / cell["seconds"] for cell in cells]
+    return bool(shares) and min(shares) > WAITS_MAX

@@ -4,8 +4,11 @@ A cell is the figures of a measured section, or {"cannot": reason}. Anything els
 the traceback on standard error: a wrong answer is never a figure.
 """
 
+import contextlib
 import importlib
 import json
+import os
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from tests.bench.client import CannotError, Client
 from tests.bench.machine import family, private_bytes, resident_bytes, wakeups
-from tests.bench.measuring import Span, calibrate, measure
+from tests.bench.measuring import WARM_UP_CALLS, Span, calibrate, measure
 
 #: What a start of superd cannot do without: the measure of its cold start.
 IMPORTS: Final = """\
@@ -25,12 +28,22 @@ class Model(pydantic.BaseModel):
 """
 
 
-#: Time for a server to go to sleep after its last reply: that is no wake-up.
+#: Time for both sides to go to sleep after the last reply: that is no wake-up, and no work.
 SETTLING_SECONDS: Final = 0.1
+
+#: Seconds without a call after which a server counts as idle. What it puts off so as not to do it at each call, such as a
+#: line about its connections for its service manager, is done by then.
+IDLE_SECONDS: Final = 1.5
+
+#: What sd_notify(3) says for the watchdog.
+WATCHDOG: Final = b"WATCHDOG=1"
 
 
 class Work(NamedTuple):
-    """What one client process has to do. `seconds` is how long the measured section is to take, where time decides."""
+    """What one client process has to do. `seconds` is how long the measured section is to take, where time decides.
+
+    `notices` is the descriptor of the socket that the server side notifies, as systemd's, or -1.
+    """
 
     module: str
     client: str
@@ -40,8 +53,10 @@ class Work(NamedTuple):
     opened: int
     width: int
     calls: int
+    rate: int
     seconds: float
     servers: list[int]
+    notices: int
 
 
 def main() -> int:
@@ -68,7 +83,7 @@ def _calls(work: Work, operation: Callable[[Client], Callable[[int], object]]) -
     make = operation(client)
     servers = family(work.servers)
     if work.calls:
-        make(max(1, work.calls // 20))
+        make(min(work.calls, max(WARM_UP_CALLS, work.calls // 20)))
     calls = work.calls or calibrate(make, work.seconds)
     span = measure(lambda: make(calls), calls, servers)
     client.close()
@@ -95,6 +110,23 @@ def _one_way(work: Work) -> dict[str, Any]:
     return _calls(work, lambda client: client.one_way)
 
 
+def _paced(work: Work) -> dict[str, Any]:
+    """Calls at a pace that leaves both sides idle for most of the time: what they use for it."""
+    client = _client(work)
+    client.open(work.opened)
+    client.sequential(WARM_UP_CALLS)
+    time.sleep(SETTLING_SECONDS)
+    made = 0
+
+    def calling() -> None:
+        nonlocal made
+        made = client.paced(work.rate, work.seconds)
+
+    span = measure(calling, 1, family(work.servers))
+    client.close()
+    return span._replace(calls=made).plain()
+
+
 def _connect(work: Work) -> dict[str, Any]:
     """Connections with a first reply each; one was there before, so that both sides are warm."""
     client = _client(work)
@@ -117,17 +149,34 @@ def _idle_memory(work: Work) -> dict[str, Any]:
 
 
 def _idle_wakeups(work: Work) -> dict[str, Any]:
-    """How often the server side wakes up, and how large it is, with one connection that does nothing."""
+    """How often the server side wakes up, but to feed a watchdog; and how large it is, with an idle connection."""
     client = _client(work)
     client.open(work.opened)
     servers = family(work.servers)
-    time.sleep(SETTLING_SECONDS)
+    time.sleep(IDLE_SECONDS)
+    _fed(work.notices)
     before = sum(map(wakeups, servers))
     span = measure(lambda: time.sleep(work.seconds), 1, servers)
     woken = sum(map(wakeups, servers)) - before
+    fed = _fed(work.notices)
     resident = sum(map(resident_bytes, servers))
     client.close()
-    return span.plain() | {"wakeups": woken / span.seconds, "resident": resident}
+    return span.plain() | {
+        "wakeups": max(0, woken - fed) / span.seconds,
+        "watchdog": fed / span.seconds,
+        "resident": resident,
+    }
+
+
+def _fed(notices: int) -> int:
+    """How often the watchdog has been fed since the last time."""
+    if notices < 0:
+        return 0
+    count = 0
+    with socket.socket(fileno=os.dup(notices)) as sock, contextlib.suppress(BlockingIOError):
+        while True:
+            count += WATCHDOG in sock.recv(4096, socket.MSG_DONTWAIT).split(b"\n")
+    return count
 
 
 def _cold_start(work: Work) -> dict[str, Any]:
@@ -150,6 +199,7 @@ LOADS: Final[dict[str, Callable[[Work], dict[str, Any]]]] = {
     "spread": _spread,
     "stream": _stream,
     "one-way": _one_way,
+    "paced": _paced,
     "connect": _connect,
     "idle-memory": _idle_memory,
     "idle-wakeups": _idle_wakeups,

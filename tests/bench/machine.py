@@ -6,22 +6,32 @@ import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 _TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
 
 #: Of a line of /proc/stat, what is busy: user, nice, system, irq, softirq, steal. Guests are in user already (proc(5)).
 _BUSY: Final = (0, 1, 2, 5, 6, 7)
+_STOLEN: Final = 7
 
 #: clock_getcpuclockid(3) of another process: its number, inverted, and CPUCLOCK_SCHED.
 _CPUCLOCK_SCHED: Final = 2
 
 
-def busy_seconds(stat: str | None = None) -> float:
-    """Processor time since the start of the machine, of all processors and everybody, stolen time included."""
+class Used(NamedTuple):
+    """Processor time since the start of the machine, in seconds: of all processors and everybody, what a hypervisor stole
+    included; and that part alone.
+    """
+
+    busy: float
+    stolen: float
+
+
+def processors_used(stat: str | None = None) -> Used:
+    """What /proc/stat counts, in ticks."""
     line = (Path("/proc/stat").read_text("ascii") if stat is None else stat).partition("\n")[0]
     fields = line.split()[1:]
-    return sum(int(fields[place]) for place in _BUSY) * _TICK
+    return Used(sum(int(fields[place]) for place in _BUSY) * _TICK, int(fields[_STOLEN]) * _TICK)
 
 
 def cpu_seconds(pid: int) -> float:

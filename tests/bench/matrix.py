@@ -6,10 +6,20 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from tests.bench import starting
 from tests.bench.payload import KIB_64, MIB, SMALL
-from tests.bench.starting import INVENTORY, WAREHOUSE, Start, python_server
+from tests.bench.starting import (
+    INVENTORY,
+    INVENTORY_ALONE,
+    INVENTORY_ASYNC,
+    LOW_LATENCY,
+    WAREHOUSE,
+    Start,
+    python_server,
+)
 
 #: How a figure is made from a cell, and what it is called: see judging.FIGURES.
-Unit: TypeAlias = Literal["calls/s", "ms", "KB", "MB", "wake-ups/s", "us of CPU", "us, client", "us, server"]
+Unit: TypeAlias = Literal[
+    "calls/s", "ms", "KB", "MB", "wake-ups/s", "us of CPU", "us, client", "us, server", "ms of CPU/s"
+]
 Placement: TypeAlias = Literal["same", "split"]
 
 
@@ -70,8 +80,28 @@ SYSTEMS: Final[Mapping[str, System]] = {
 VARIANTS: Final[Mapping[str, System]] = {
     system.name: system
     for system in (
+        System("superd-async", "superd_clients", "BlockingSuperd", starting.superd(INVENTORY_ASYNC)),
         System(
-            "superd-200-methods", "superd_clients", "AsyncioSuperd", starting.superd(INVENTORY, WAREHOUSE)
+            "superd-low",
+            "superd_clients",
+            "BlockingSuperdLow",
+            starting.superd(INVENTORY, settings=LOW_LATENCY),
+        ),
+        System(
+            "superd-aio-low",
+            "superd_clients",
+            "AsyncioSuperdLow",
+            starting.superd(INVENTORY, settings=LOW_LATENCY),
+        ),
+        System(
+            "superd-watched", "superd_clients", "BlockingSuperd", starting.superd(INVENTORY, watched=True)
+        ),
+        System("superd-1-method", "superd_clients", "AsyncioSuperd", starting.superd(INVENTORY_ALONE)),
+        System(
+            "superd-200-methods",
+            "superd_clients",
+            "AsyncioSuperd",
+            starting.superd(INVENTORY_ALONE, WAREHOUSE),
         ),
         System(
             "superd-activated",
@@ -92,7 +122,8 @@ FEW: Final = (REFERENCE, "superd", "superd-aio", "multiprocessing")
 class Scenario(NamedTuple):
     """One column of the table. `opened` is how many connections there are before the measured section.
 
-    `same_as` names the scenario whose cells hold another figure too: there is nothing to run for this one.
+    Where time decides, the section takes `longer` times what others take. `same_as` names the scenario whose cells hold
+    another figure too: there is nothing to run for this one.
     """
 
     key: str
@@ -104,6 +135,8 @@ class Scenario(NamedTuple):
     opened: int = 1
     width: int = 1
     calls: int = 0
+    rate: int = 0
+    longer: float = 1
     systems: Sequence[str] = EVERYTHING
     quick: Sequence[str] = FEW
     quick_calls: int = 0
@@ -132,8 +165,35 @@ class Scenario(NamedTuple):
 SCENARIOS: Final[Mapping[str, Scenario]] = {
     scenario.key: scenario
     for scenario in (
-        Scenario("sequential", "sequential", "sequential", quick=EVERYTHING),
-        Scenario("sequential-split", "sequential, two cores", "sequential", placement="split"),
+        Scenario(
+            "sequential",
+            "sequential",
+            "sequential",
+            systems=(*EVERYTHING, "superd-async", "superd-low"),
+            quick=(*EVERYTHING, "superd-async"),
+        ),
+        Scenario(
+            "sequential-split",
+            "sequential, two cores",
+            "sequential",
+            placement="split",
+            systems=(*EVERYTHING, "superd-low", "superd-aio-low"),
+            quick=(*FEW, "superd-low", "superd-aio-low"),
+        ),
+        *(
+            Scenario(
+                f"paced-{rate}",
+                f"{rate:,} calls a second, two cores",
+                "paced",
+                unit="ms of CPU/s",
+                placement="split",
+                rate=rate,
+                longer=4,
+                systems=("superd", "superd-low", "superd-aio", "superd-aio-low"),
+                quick=("superd", "superd-low") if rate == 2000 else (),
+            )
+            for rate in (0, 100, 2000)
+        ),
         Scenario(
             "in-flight",
             "64 in flight on one connection",
@@ -141,7 +201,15 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
             width=64,
             quick=(*FEW, "dbus-fast/broker", "grpc.aio"),
         ),
-        Scenario("in-flight-split", "64 in flight, two cores", "in-flight", width=64, placement="split"),
+        Scenario(
+            "in-flight-split",
+            "64 in flight, two cores",
+            "in-flight",
+            width=64,
+            placement="split",
+            systems=(*FEW, "dbus-fast/broker", "pyzmq", "grpc.aio"),
+            quick=("superd-aio",),
+        ),
         Scenario("connections-64", "64 connections", "spread", opened=64, width=64),
         Scenario(
             "connections-10",
@@ -167,7 +235,9 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
             "connect",
             unit="ms",
             calls=1000,
+            opened=100,
             quick=(REFERENCE, "superd", "superd-aio"),
+            quick_calls=200,
         ),
         Scenario("echo-64k", "64 KiB echo", "sequential", size=KIB_64),
         Scenario("echo-1m", "1 MiB echo", "sequential", size=MIB),
@@ -177,7 +247,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
             "stream",
             calls=100_000,
             quick=("superd", "superd-aio", "multiprocessing"),
-            quick_calls=5_000,
+            quick_calls=2_000,
         ),
         Scenario("one-way", "one-way calls", "one-way", quick=("superd", "superd-aio", "multiprocessing")),
         Scenario(
@@ -187,6 +257,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
             unit="KB",
             calls=1000,
             quick=(REFERENCE, "superd"),
+            quick_calls=200,
         ),
         Scenario(
             "idle-10000",
@@ -196,7 +267,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
             calls=10_000,
             systems=(REFERENCE, "superd-aio"),
             quick=("superd-aio",),
-            quick_calls=2_000,
+            quick_calls=1_000,
         ),
         Scenario(
             "cold-start",
@@ -208,7 +279,24 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
             quick=("imports", "superd-activated"),
             load_by={"imports": "imports"},
         ),
-        Scenario("idle", "an idle server", "idle-wakeups", unit="wake-ups/s", quick=(REFERENCE, "superd")),
+        Scenario(
+            "idle",
+            "an idle server, its watchdog left out",
+            "idle-wakeups",
+            unit="wake-ups/s",
+            longer=10,
+            systems=(
+                REFERENCE,
+                "superd-watched",
+                "multiprocessing",
+                "dbus-fast/broker",
+                "nats-py",
+                "FastAPI",
+                "grpcio",
+                "grpc.aio",
+            ),
+            quick=(REFERENCE, "superd-watched"),
+        ),
         Scenario(
             "client-cpu", "a sequential call, client", "sequential", unit="us, client", same_as="sequential"
         ),
@@ -223,7 +311,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
             "a call at 10,000 connections and 200 methods",
             "sequential",
             unit="us of CPU",
-            systems=("superd-aio", "superd-200-methods"),
+            systems=("superd-1-method", "superd-200-methods"),
             quick=(),
             opened_by={"superd-200-methods": 10_000},
         ),

@@ -36,6 +36,8 @@ class Processes:
         self.folder: Final = folder
         self._started: list[subprocess.Popen[bytes]] = []
         self._files = contextlib.ExitStack()
+        #: What a server side notifies, where one does.
+        self.notices: socket.socket | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -43,6 +45,8 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.notices is not None:  # first: who ends may wait for systemd's answer
+            self.notices.close()
         for process in reversed(self._started):
             process.terminate()
         for process in reversed(self._started):
@@ -60,6 +64,13 @@ class Processes:
         """Those that run, without what they have started themselves."""
         return [process.pid for process in self._started if process.poll() is None]
 
+    def take_notices(self) -> str:
+        """Be the service manager that a process of this cell notifies; the path for its NOTIFY_SOCKET."""
+        path = str(self.folder / "notify")
+        self.notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notices.bind(path)
+        return path
+
     def spawn(
         self, command: Sequence[str], core: int, environment: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
@@ -72,6 +83,7 @@ class Processes:
             stdout=subprocess.PIPE,
             stderr=log,
             cwd=self.folder,
+            pass_fds=[self.notices.fileno()] if self.notices is not None else [],
         )
         self._started.append(process)
         return process

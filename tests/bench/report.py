@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 
 from tests.bench.judging import (
     Run,
-    disturbed,
     failures,
     figures,
     is_quiet,
@@ -12,6 +11,7 @@ from tests.bench.judging import (
     reason,
     rounds_of,
     summarise,
+    thrown_away,
     waits,
 )
 from tests.bench.matrix import SCENARIOS, SYSTEMS, VARIANTS, Scenario
@@ -29,9 +29,10 @@ def markdown(run: Run) -> str:
 
 def _how(run: Run) -> str:
     rows = "".join(f"| {name} | {value} |\n" for name, value in run["machine"].items())
-    rounds = [sum(not each["disturbed"] for each in rounds_of(run, key)) for key in run["scenarios"]]
+    rounds = [len(rounds_of(run, key)) for key in run["scenarios"]]
+    took = f", in {run['minutes']:.0f} minutes" if "minutes" in run else ""
     return (
-        f"Made by `{run['command']}`{_on(run)}. Rounds that count: {min(rounds)} to {max(rounds)} of each scenario.\n\n"
+        f"Made by `{run['command']}`{_on(run)}{took}. Rounds: {min(rounds)} to {max(rounds)} of each scenario.\n\n"
         f"| machine | |\n|---|---|\n{rows}\n| package | version |\n|---|---|\n"
         + "".join(f"| {name} | {version} |\n" for name, version in run["versions"].items())
     )
@@ -59,7 +60,7 @@ def _tables(run: Run) -> Iterator[str]:
 
 
 def _table(run: Run, scenarios: Sequence[Scenario]) -> str:
-    heads = [f"{each.title}, {each.unit}{'' if is_quiet(run, each.key) else ' (~)'}" for each in scenarios]
+    heads = [f"{each.title}, {each.unit}" for each in scenarios]
     lines = ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     for name in (*SYSTEMS, *VARIANTS):
         cells = [_cell(run, each, name) for each in scenarios]
@@ -76,7 +77,10 @@ def _cell(run: Run, scenario: Scenario, name: str) -> str:
     against = ratio_to_reference(run, scenario.key, name)
     ratio = f" ({number(against.middle)})" if against else ""
     spread = f" ±{found.spread / 2:.0%}" if found.rounds > 1 else ""
-    return number(found.middle) + ratio + spread + (" w" if waits(run, scenario.key, name) else "")
+    marks = (" w" if waits(run, scenario.key, name) else "") + (
+        "" if is_quiet(run, scenario.key, name) else " ~"
+    )
+    return number(found.middle) + ratio + spread + marks
 
 
 def number(value: float) -> str:
@@ -98,17 +102,24 @@ def _empty(run: Run) -> str:
 
 
 def _thrown_away(run: Run) -> str:
-    thrown = {key: why for key in run["scenarios"] if (why := disturbed(run, key))}
-    if not thrown:
-        return "No round was thrown away: nothing else used the machine.\n"
-    lines = [
-        f"* {SCENARIOS[key].title}: {len(why)} of {len(rounds_of(run, key))}, the last by {why[-1]}"
-        for key, why in thrown.items()
-    ]
-    note = "Columns with ~ have no other rounds: their figures are for a look, and judged by nothing.\n"
-    return (
-        "Rounds thrown away, because something else used the machine:\n\n" + "\n".join(lines) + "\n\n" + note
+    thrown = {key: thrown_away(run, key) for key in run["scenarios"]}
+    tries, away, left = (
+        sum(getattr(each, name) for each in thrown.values()) for name in ("tries", "away", "left")
     )
+    if not away + left:
+        return f"None of {tries} cells was thrown away: nothing else used the machine.\n"
+    head = (
+        f"Of {tries} measured cells {away + left} were disturbed, because something else used the machine. {away} were measured"
+        f" again at once; {left} stayed disturbed, and count nowhere. Where a figure has no other cells it is marked ~, is for a"
+        " look, and judged by nothing."
+    )
+    lines = [
+        f"* {SCENARIOS[key].title}: {each.away} again, {each.left} left"
+        + (f"; {each.worst}" if each.worst else "")
+        for key, each in thrown.items()
+        if each.away + each.left
+    ]
+    return f"{head}\n\n" + "\n".join(lines) + "\n"
 
 
 def _failed(run: Run) -> str:
@@ -124,7 +135,7 @@ def compare(run: Run, saved: Run) -> str:
             now = ratio_to_reference(run, key, name)
             then = ratio_to_reference(saved, key, name) if key in saved["scenarios"] else None
             if now and then and then.middle and name.startswith("superd"):
-                sure = "" if is_quiet(run, key) and is_quiet(saved, key) else " (~)"
+                sure = "" if is_quiet(run, key, name) and is_quiet(saved, key, name) else " ~"
                 change = now.middle / then.middle - 1
                 lines.append(
                     f"| {SCENARIOS[key].title} | {name} | {number(then.middle)} | {number(now.middle)} | {change:+.0%}{sure} |"

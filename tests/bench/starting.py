@@ -1,5 +1,6 @@
 """How the server side of each system is started, as shipped: its programs, its defaults, and what an operator would set."""
 
+import inspect
 import os
 import resource
 import shutil
@@ -68,23 +69,24 @@ def pingpong(place: Place) -> None:
         compiler = place.processes.spawn(["cc", "-O2", *options, "-o", output, source], place.core)
         if compiler.wait():
             raise AbsentError(f"cc: {place.processes.last_words()}")
-    server = place.processes.spawn([f"{place.address}.bin", place.address], place.core)
+    server = place.processes.spawn([f"{place.address}.bin", place.address], place.core, place.environment)
     place.processes.wait_for_socket(server, place.address)
 
 
 # --- superd ---------------------------------------------------------------------------------------------------------
 
 
-def superd_command(place: Place, *services: str) -> list[str]:
+def superd_command(place: Place, *services: str, settings: str = "") -> list[str]:
     """The daemon with a configuration folder as an installation has it: superd.toml as shipped, a drop-in, a policy.
 
-    `make bench` measures what `make install` has installed; the tests run what is in the tree.
+    `settings` are lines of the drop-in. `make bench` measures what `make install` has installed; the tests run what is in
+    the tree.
     """
     folder = place.processes.folder
     (folder / "superd.d").mkdir()
     (folder / "policy.d").mkdir()
     shutil.copy(ROOT / "systemd" / "superd.toml", folder)
-    drop_in = f"services = {list(services)}\npolicy_dir = '{folder / 'policy.d'}'\n"
+    drop_in = f"services = {list(services)}\npolicy_dir = '{folder / 'policy.d'}'\n{settings}"
     if place.connections > CONNECTIONS_BY_DEFAULT:
         drop_in += f"connections = {_admitting(place.connections)}\n"
     (folder / "superd.d" / "50-bench.toml").write_text(drop_in, "utf-8")
@@ -123,26 +125,68 @@ methods = ["inventory.*"]
 access = "public"
 """
 
-INVENTORY: Final = "tests.bench.systems.superd_service:inventory"
-WAREHOUSE: Final = "tests.bench.systems.superd_service:warehouse"
+_SERVICES: Final = "tests.bench.systems.superd_service"
+INVENTORY: Final = f"{_SERVICES}:inventory"
+#: The same with an async handler; with a single method; and 200 methods more.
+INVENTORY_ASYNC: Final = f"{_SERVICES}:inventory_async"
+INVENTORY_ALONE: Final = f"{_SERVICES}:inventory_alone"
+WAREHOUSE: Final = f"{_SERVICES}:warehouse"
+
+#: What an operator writes into superd.toml for short latencies.
+LOW_LATENCY: Final = 'latency = "low"\n'
 
 
 def unit_environment() -> dict[str, str]:
     """What superd.service sets: an installed superd has it."""
+    words = [word for line in _unit_lines("Environment") for word in line.split()]
+    return {word.partition("=")[0]: word.partition("=")[2] for word in words}
+
+
+def watchdog_usec() -> str:
+    """The watchdog's time in superd.service, as systemd passes it."""
+    [seconds] = _unit_lines("WatchdogSec")
+    return str(int(seconds.removesuffix("s")) * 1_000_000)
+
+
+def _unit_lines(name: str) -> list[str]:
     lines = (ROOT / "systemd" / "superd.service").read_text("utf-8").splitlines()
-    words = [line.removeprefix("Environment=") for line in lines if line.startswith("Environment=")]
-    return {word.partition("=")[0]: word.partition("=")[2] for line in words for word in line.split()}
+    return [line.partition("=")[2] for line in lines if line.startswith(f"{name}=")]
 
 
-def superd(*services: str) -> Start:
-    """superd as installed, listening by itself."""
+def superd(*services: str, settings: str = "", watched: bool = False) -> Start:
+    """superd as installed, listening by itself; `watched` gives it the watchdog that its unit has."""
 
     def start(place: Place) -> None:
-        command = [*superd_command(place, *services), "--listen", f"unix:{place.address}"]
-        daemon = place.processes.spawn(command, place.core, unit_environment())
+        if settings == LOW_LATENCY and not has_latency():
+            raise AbsentError(NO_LATENCY)
+        if services == (INVENTORY_ASYNC,) and not has_inline():
+            raise AbsentError(NO_INLINE)
+        command = [*superd_command(place, *services, settings=settings), "--listen", f"unix:{place.address}"]
+        environment = unit_environment()
+        if watched:
+            environment |= {"NOTIFY_SOCKET": place.processes.take_notices(), "WATCHDOG_USEC": watchdog_usec()}
+        daemon = place.processes.spawn(command, place.core, environment)
         place.processes.wait_for_socket(daemon, place.address)
 
     return start
+
+
+NO_LATENCY: Final = "superd has no setting `latency` yet"
+NO_INLINE: Final = "superd has no inline handlers yet"
+
+
+def has_latency() -> bool:
+    """Whether the installed daemon knows `latency`."""
+    from superd.settings import Settings
+
+    return "latency" in Settings.model_fields
+
+
+def has_inline() -> bool:
+    """Whether the installed superd has handlers that are called where the call is read."""
+    from superd.service import Service
+
+    return "inline" in inspect.signature(Service.method).parameters
 
 
 def activated(command: Callable[[Place], list[str]], environment: Mapping[str, str] | None = None) -> Start:
@@ -180,14 +224,18 @@ def over_bus(bus: str) -> Start:
         if bus == "dbus-broker":
             program = _program("dbus-broker", BUILT / "debian" / "usr" / "bin")
             broker = place.processes.module(
-                "tests.bench.systems.broker", place.address, program, core=place.core, environment={}
+                "tests.bench.systems.broker",
+                place.address,
+                program,
+                core=place.core,
+                environment=place.environment,
             )
             place.processes.wait_for_line(broker)
         else:
             configuration = place.processes.folder / "bus.conf"
             configuration.write_text(BUS_CONFIGURATION.format(address=place.address), "utf-8")
             command = [_program(bus), "--nofork", "--nopidfile", f"--config-file={configuration}"]
-            daemon = place.processes.spawn(command, place.core)
+            daemon = place.processes.spawn(command, place.core, place.environment)
             place.processes.wait_for_socket(daemon, place.address)
         python_server("dbus")(place)
 
@@ -229,7 +277,7 @@ def nats(place: Place) -> None:
         port: int = probe.getsockname()[1]
     configuration = place.processes.folder / "nats.conf"
     configuration.write_text(f"host: 127.0.0.1\nport: {port}\nmax_payload: 8MB\n", "utf-8")
-    server = place.processes.spawn([program, "--config", str(configuration)], place.core)
+    server = place.processes.spawn([program, "--config", str(configuration)], place.core, place.environment)
     place.processes.wait_for_socket(server, ("127.0.0.1", port))
     Path(f"{place.address}.port").write_text(str(port), "ascii")
     python_server("nats")(place)

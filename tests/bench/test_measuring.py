@@ -7,25 +7,26 @@ import time
 
 import pytest
 
+from tests.bench.client import Pace
 from tests.bench.machine import (
-    busy_seconds,
     cpu_seconds,
     describe,
     family,
     private_bytes,
+    processors_used,
     resident_bytes,
     wakeups,
 )
-from tests.bench.measuring import calibrate, measure
+from tests.bench.measuring import WARM_UP_CALLS, calibrate, measure
 from tests.bench.payload import KIB_64, MIB, POOL, SMALL, WrongAnswerError, encode, exchanges, expect, frame
 
 TICK = os.sysconf("SC_CLK_TCK")
 
 
-def test_busy_is_all_but_idle_and_waiting() -> None:
-    stat = f"cpu  {TICK} {TICK} {TICK} 999 999 {TICK} {TICK} {TICK} 7 7\ncpu0 1 1 1 1 1 1 1 1 1 1\n"
-    assert busy_seconds(stat) == pytest.approx(6)
-    assert busy_seconds() > 0
+def test_busy_is_all_but_idle_and_waiting_and_what_was_stolen_too() -> None:
+    stat = f"cpu  {TICK} {TICK} {TICK} 999 999 {TICK} {TICK} {2 * TICK} 7 7\ncpu0 1 1 1 1 1 1 1 1 1 1\n"
+    assert processors_used(stat) == pytest.approx((7, 2))
+    assert processors_used().busy > 0
 
 
 def test_processor_time_is_that_of_the_process_itself() -> None:
@@ -54,17 +55,58 @@ def test_a_section_is_measured_on_both_sides() -> None:
     assert span.server_cpu > 0
     assert span.seconds > 0
     assert span.foreign >= 0
+    assert span.stolen >= 0
 
 
-@pytest.mark.parametrize(("each", "asked", "calls"), [(0.001, 1.0, 1000), (0.5, 1.0, 2), (5.0, 1.0, 1)])
-def test_the_number_of_calls_is_found_by_their_time(each: float, asked: float, calls: int) -> None:
-    now = 0.0
+class Clock:
+    """Time that only work takes."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("each", "asked", "calls", "warm"),
+    [
+        (0.001, 1.0, 1000, WARM_UP_CALLS),
+        (0.1, 1.0, 10, 20),  # two seconds of warming up are enough for a slow system
+        (0.5, 1.0, 2, 3),
+        (5.0, 1.0, 1, 1),
+    ],
+)
+def test_both_sides_are_warm_before_the_number_of_calls_is_found_by_their_time(
+    each: float, asked: float, calls: int, warm: int
+) -> None:
+    clock, done = Clock(), 0
 
     def work(number: int) -> None:
-        nonlocal now
-        now += number * each
+        nonlocal done
+        done += number
+        clock.now += number * each
 
-    assert calibrate(work, asked, lambda: now) == calls
+    assert calibrate(work, asked, clock) == pytest.approx(calls, abs=1)
+    assert warm <= done <= 2 * warm + 1
+
+
+def test_a_pace_does_not_drift() -> None:
+    clock = Clock()
+    pace = Pace(100, 0.5, clock)
+    assert pace.calls == 50
+    assert pace.until(0) == 0
+    assert pace.until(10) == pytest.approx(0.1)
+    clock.now += 0.25  # a call that took long
+    assert pace.until(10) == 0
+    assert pace.until(26) == pytest.approx(0.01)
+    assert pace.until(pace.calls) == pytest.approx(0.25)
+
+
+def test_a_pace_of_nothing_is_a_time() -> None:
+    pace = Pace(0, 2.0, Clock())
+    assert pace.calls == 0
+    assert pace.until(0) == pytest.approx(2)
 
 
 @pytest.mark.parametrize("size", [SMALL, KIB_64, MIB])

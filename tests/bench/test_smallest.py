@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.matrix import SCENARIOS, SYSTEMS, System
+from tests.bench.matrix import SCENARIOS, SYSTEMS, System, system
 from tests.bench.payload import SMALL, WrongAnswerError
 from tests.bench.running import Plan, cell, run
 from tests.bench.starting import nothing, python_server
 from tests.bench.systems.multiprocessing_connection import Multiprocessing
 from tests.bench.systems.raw import Raw
 
-SMALLEST = Plan(scenarios=[], systems=[], rounds=1, retries=0, seconds=0.01, quick=True)
+SMALLEST = Plan(scenarios=[], systems=[], rounds=1, seconds=0.01, quick=True)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,7 @@ SMALLEST = Plan(scenarios=[], systems=[], rounds=1, retries=0, seconds=0.01, qui
         ("sequential", "multiprocessing"),
         ("in-flight", "superd-aio"),
         ("one-way", "superd"),
+        ("paced-2000", "superd"),
     ],
 )
 def test_a_system_answers_rightly(key: str, system: str) -> None:
@@ -40,7 +41,16 @@ def test_a_run_has_its_rounds() -> None:
     found = run(SMALLEST._replace(scenarios=[scenario]), said.append)
     [only] = found["idle-1000"]
     assert only["cells"]["raw-uvloop"]["bytes"] >= 0
-    assert "raw-uvloop" in said[0]
+    assert "1 cells, in about 0.0 minutes" in said[0]
+    assert "raw-uvloop" in said[1]
+
+
+def test_an_idle_server_is_watched_as_by_systemd() -> None:
+    """The watchdog of the unit is fed; that is no wake-up of its own."""
+    scenario = SCENARIOS["idle"]._replace(longer=10)
+    found = cell(SMALLEST, scenario, system("superd-watched"))
+    assert found["resident"] > 0, found
+    assert found["wakeups"] >= found["watchdog"] >= 0
 
 
 def test_what_is_not_installed_and_what_fails_are_cells_too() -> None:

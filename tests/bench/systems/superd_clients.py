@@ -1,13 +1,16 @@
 """superd's two clients: blocking, and asyncio on uvloop. Typed calls; a deadline travels with each, as always."""
 
-from typing import Final
+import inspect
+from collections.abc import Mapping
+from typing import Any, Final
 
 from typing_extensions import override
 
 from superd_client import AsyncClient, Client
 from superd_client.builtin import Nothing
-from tests.bench.client import Asyncio, Blocking
+from tests.bench.client import Asyncio, Blocking, CannotError
 from tests.bench.payload import ITEM_SKU, POOL, exchanges, expect
+from tests.bench.starting import NO_LATENCY
 from tests.bench.systems.superd_api import Item, Lookup, Watch, lookup, note, noted, watch
 
 
@@ -24,6 +27,7 @@ class BlockingSuperd(Blocking[Client]):
     """`Client`: threads may share a connection."""
 
     shared = True
+    options: Mapping[str, Any] = {}
 
     def __init__(self, address: str, size: int) -> None:
         super().__init__(address, size)
@@ -31,7 +35,7 @@ class BlockingSuperd(Blocking[Client]):
 
     @override
     def connect(self) -> Client:
-        return Client(f"unix:{self.address}")
+        return Client(f"unix:{self.address}", **self.options)
 
     @override
     def disconnect(self, connection: Client) -> None:
@@ -62,13 +66,15 @@ class BlockingSuperd(Blocking[Client]):
 class AsyncioSuperd(Asyncio[AsyncClient]):
     """`AsyncClient`."""
 
+    options: Mapping[str, Any] = {}
+
     def __init__(self, address: str, size: int) -> None:
         super().__init__(address, size)
         self._pool: Final = _Pool(size)
 
     @override
     async def connect(self) -> AsyncClient:
-        return AsyncClient(f"unix:{self.address}")
+        return AsyncClient(f"unix:{self.address}", **self.options)
 
     @override
     async def disconnect(self, connection: AsyncClient) -> None:
@@ -102,3 +108,26 @@ class AsyncioSuperd(Asyncio[AsyncClient]):
             await connection.notify(note, params)
         found = await connection.call(noted, Nothing())
         expect(calls, found, calls)
+
+
+def _low_latency(client: type) -> Mapping[str, Any]:
+    """The option of a client; raises CannotError where it has none."""
+    if "latency" not in inspect.signature(client).parameters:
+        raise CannotError(NO_LATENCY)
+    return {"latency": "low"}
+
+
+class BlockingSuperdLow(BlockingSuperd):
+    """`Client(latency="low")`."""
+
+    def __init__(self, address: str, size: int) -> None:
+        super().__init__(address, size)
+        self.options = _low_latency(Client)
+
+
+class AsyncioSuperdLow(AsyncioSuperd):
+    """`AsyncClient(latency="low")`."""
+
+    def __init__(self, address: str, size: int) -> None:
+        super().__init__(address, size)
+        self.options = _low_latency(AsyncClient)
