@@ -83,8 +83,8 @@ class Dispatcher:
         self.quotas: Final = quotas or Quotas(Totals(), privileged=(0, os.geteuid()))
         self.buffers: Final = Buffers(self.quotas.buffered)
         self.peers: Final = PeerLog(stats, self.quotas.privileged)
-        #: What each call's own context is a copy of: nothing that any caller has set.
-        self.base_context: Final = contextvars.copy_context()
+        #: What each call's own context is a copy of, that of the server's start: nothing that any caller has set.
+        self.base_context = contextvars.copy_context()
         self._states = states
         self._workers = workers
         self._stats = stats

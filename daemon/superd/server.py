@@ -88,6 +88,7 @@ class Server:
     def start(self, saved: Iterable[Saved] = ()) -> None:
         """Go on with the connections of the process before this one, and begin to accept."""
         self._loop = asyncio.get_running_loop()
+        self._dispatcher.base_context = contextvars.copy_context()
         self._readiness = Readiness(self._loop)
         self._pace = Pace(self._loop)
         self._acceptor = Acceptor(self._dispatcher, self._admission, self._pace, self._admit)

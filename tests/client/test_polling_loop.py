@@ -61,8 +61,11 @@ class Reader:
             assert self.clock.during(lambda: self.run(self.send)) == 1
 
     def until_it_sleeps(self) -> int:
-        """Run for a while that is far longer than a poll; how often the clock was read."""
-        return self.clock.during(lambda: self.loop.run_until_complete(asyncio.sleep(0.02)))
+        """Run until the clock is left alone for a while; how often it was read until then."""
+        readings = 0
+        while more := self.clock.during(lambda: self.loop.run_until_complete(asyncio.sleep(0.02))):
+            readings += more
+        return readings
 
 
 @pytest.fixture(params=[asyncio.SelectorEventLoop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
