@@ -1,6 +1,7 @@
 """Listeners -> sessions: opens a session for each connection that is admitted, and ends them all."""
 
 import asyncio
+import contextvars
 import itertools
 import socket
 import time
