@@ -33,8 +33,8 @@ from superd_client.wire.envelope import (
     parse_reply,
 )
 from superd_client.wire.errors import ErrorCode, ErrorObject
-from superd_client.wire.limits import METHOD_NAME_MAX, NESTING_MAX
-from superd_client.writing import Writer
+from superd_client.wire.limits import METHOD_NAME_MAX
+from superd_client.writing import TOO_DEEP, Writer, check_nesting
 
 P = TypeVar("P", bound=BaseModel)
 R = TypeVar("R")
@@ -114,9 +114,9 @@ class Method(Generic[P, R]):
         self.summary: Final = summary
         #: Whether a secret may be in params, the result, or a declared error.
         self.holds_secrets = any(map(holds_secrets, (params, result, *errors)))
-        self._params_writer: Writer[P] = Writer(params)
-        self._result_writer: Writer[R] = Writer(result)
-        self._error_writers = {model: Writer[BaseModel](model) for model in errors}
+        self._params_writer: Writer[P] = Writer(params, _AROUND_PAYLOAD)
+        self._result_writer: Writer[R] = Writer(result, _AROUND_PAYLOAD)
+        self._error_writers = {model: Writer[BaseModel](model, _AROUND_DETAIL) for model in errors}
         self._params_reader: StrictReader[P] = StrictReader(params)
         self._reply_reader: StrictReader[Any] = StrictReader(_reply_fields(result))
         self._result_reader: StrictReader[R] = StrictReader(result)
@@ -162,9 +162,7 @@ class Method(Generic[P, R]):
         if not isinstance(params, self.params):
             message = f"{self.name}: params must be a {self.params.__name__}, not {type(params).__name__}"
             raise TypeError(message)
-        body = self._params_writer.write(params, outgoing)
-        check_nesting(body, _AROUND_PAYLOAD)
-        return body
+        return self._params_writer.write(params, outgoing)
 
     def read_params(self, value: bytes, received: Received | None = None) -> P:
         """Read params from JSON, with the descriptors that came along; raises pydantic's ValidationError."""
@@ -186,7 +184,6 @@ class Method(Generic[P, R]):
             value = self._result_adapter.validate_python(value, strict=True)
         body = self._result_writer.write(value, outgoing)
         self._result_reader.read(body, outgoing.looked_at() if outgoing is not None else None)
-        check_nesting(body, _AROUND_PAYLOAD)
         return body
 
     def decode_reply(self, body: bytes, fds: Sequence[int] = ()) -> Reply:
@@ -237,7 +234,6 @@ class Method(Generic[P, R]):
             message = f"{self.name} does not declare the error {name}"
             raise ValueError(message)
         body = self._error_writers[type(detail)].write(detail)
-        check_nesting(body, _AROUND_DETAIL)
         return ErrorObject(ErrorCode.APPLICATION_ERROR, message, {"type": name, "detail": from_json(body)})
 
     def decode_error(self, error: ErrorObject) -> BaseModel | None:
@@ -348,9 +344,6 @@ def check_method_name(name: str) -> None:
         raise ValueError(message)
 
 
-_TOO_DEEP: Final = f"arrays and objects of a message nest at most {NESTING_MAX} deep"
-
-
 def write_json(value: object, around: int, default: Callable[[Any], Any] | None = None) -> bytes:
     """Write data of no model, around which so many objects stand, and for what is no data what `default` makes of it.
 
@@ -359,23 +352,10 @@ def write_json(value: object, around: int, default: Callable[[Any], Any] | None 
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=default)
     except RecursionError:
-        raise ValueError(_TOO_DEEP) from None
+        raise ValueError(TOO_DEEP) from None
     body = text.encode()
     check_nesting(body, around)
     return body
-
-
-def check_nesting(value: bytes, around: int) -> None:
-    """Raise ValueError if `value`, with so many objects around it, nests too deep for a message (protocol §3).
-
-    The other side would take it for a text that is not JSON, whose sender it cannot know: that costs the connection.
-    """
-    if value.count(b"[") + value.count(b"{") + around <= NESTING_MAX:
-        return  # the usual case, told without reading it once more
-    try:
-        from_json(b"[" * around + value + b"]" * around)
-    except ValueError:
-        raise ValueError(_TOO_DEEP) from None
 
 
 def _check_model(method: str, model: object) -> None:

@@ -11,7 +11,6 @@ from superd_client.contract import (
     Method,
     P,
     R,
-    check_nesting,
     fd_count_faults,
     keep_value,
     write_json,
@@ -45,7 +44,7 @@ class ItemCodec(Generic[I]):
         self._item: Final = item
         self._holds_secrets: Final = holds_secrets(item)
         self._adapter: TypeAdapter[I] = TypeAdapter(item)
-        self._writer: Writer[I] = Writer(item)
+        self._writer: Writer[I] = Writer(item, _AROUND_ITEM)
         self._reader: StrictReader[I] = StrictReader(item)
         self._message_reader: StrictReader[Any] = StrictReader(item_fields(item))
 
@@ -61,7 +60,6 @@ class ItemCodec(Generic[I]):
             value = self._adapter.validate_python(value, strict=True)
         body = self._writer.write(value, outgoing)
         self._reader.read(body, outgoing.looked_at() if outgoing is not None else None)
-        check_nesting(body, _AROUND_ITEM)
         return body
 
     def decode(self, body: bytes, fds: Sequence[int], head: ItemHead) -> I:

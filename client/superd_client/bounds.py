@@ -1,0 +1,89 @@
+"""What a type's core schema says of all its values as JSON: how deep they nest, and whether they hold numbers beyond it.
+
+To look for that in a text costs more than to read it, so it is done only for types that do not rule it out.
+"""
+
+from math import inf
+from typing import Final
+
+from superd_client.schemas import Schema, inner
+
+#: Schemas whose values are JSON's arrays and objects.
+_NESTING: Final = frozenset(
+    {"list", "tuple", "set", "frozenset", "deque", "dict", "model-fields", "typed-dict", "dataclass-args"}
+)
+
+#: Schemas whose values are neither, those whose values are what an inner one says, and what else stands in a schema:
+#: functions, and configurations, which have no type.
+_FLAT: Final = frozenset(
+    {"none", "bool", "int", "float", "decimal", "str", "bytes", "date", "time", "datetime", "timedelta", "uuid", "literal"}
+)
+_OUTER: Final = frozenset(
+    {
+        "nullable",
+        "default",
+        "union",
+        "tagged-union",
+        "definitions",
+        "model",
+        "dataclass",
+        "model-field",
+        "typed-dict-field",
+        "dataclass-field",
+        "function-before",
+        "function-after",
+        "function-wrap",
+        "custom-error",
+    }
+)
+_BESIDE: Final = frozenset({"no-info", "with-info", None})
+_KNOWN: Final = _NESTING | _FLAT | _OUTER | _BESIDE
+
+#: Schemas that bring a configuration of their own; where that says nothing, pydantic's defaults hold.
+_CONFIGURED: Final = frozenset({"model", "dataclass", "typed-dict", "arguments", "named-tuple"})
+
+#: Kinds that let any number through.
+_UNBOUNDED: Final = frozenset({"any", "function-plain"})
+
+
+def nesting_max(schema: Schema) -> float:
+    """How deep arrays and objects nest in the JSON of a value at most; infinity where the schema does not say."""
+    return _depth(schema, _definitions(schema), {})
+
+
+def may_hold_nan(schema: Schema, bounded: bool = False) -> bool:
+    """Whether a value read by this schema may hold NaN or Infinity; `bounded` is what the configuration around it says."""
+    kind = schema.get("type")
+    if kind in _CONFIGURED or "config" in schema:
+        bounded = (schema.get("config") or {}).get("allow_inf_nan") is False
+    if kind in _UNBOUNDED or (kind == "float" and schema.get("allow_inf_nan", not bounded)):
+        return True
+    return any(may_hold_nan(part, bounded) for part in inner(schema))
+
+
+def _definitions(schema: Schema) -> dict[str, Schema]:
+    found = {schema["ref"]: schema} if isinstance(schema.get("ref"), str) else {}
+    for part in inner(schema):
+        found |= _definitions(part)
+    return found
+
+
+def _depth(schema: Schema, definitions: dict[str, Schema], known: dict[str, float]) -> float:
+    """`known` is how deep each definition is: infinitely, while that is being found out, since it then holds itself."""
+    kind = schema.get("type")
+    if kind == "definition-ref":
+        ref = schema["schema_ref"]
+        if ref not in known:
+            known[ref] = inf
+            known[ref] = _depth(definitions[ref], definitions, known) if ref in definitions else inf
+        return known[ref]
+    if kind not in _KNOWN or "serialization" in schema or _takes_more(schema):
+        return inf
+    within = max((_depth(part, definitions, known) for part in inner(schema)), default=0)
+    return within + (kind in _NESTING)
+
+
+def _takes_more(schema: Schema) -> bool:
+    """Whether members may be there that the schema does not name."""
+    behaviour = schema.get("extra_behavior") or (schema.get("config") or {}).get("extra_fields_behavior")
+    return behaviour == "allow"
