@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Generator
+from itertools import cycle
 from typing import Final
 
 import pytest
@@ -161,23 +162,38 @@ def test_memory_does_not_grow_by_a_declared_length(length: int) -> None:
 
 
 @pytest.mark.usefixtures("memory")
-def test_a_dribbled_frame_grows_one_buffer_in_place() -> None:
+def test_a_dribbled_frame_is_put_together_once() -> None:
     """Work linear in the bytes: a copy of the rest for each piece would make 2 GiB of copies here."""
     decoder, piece = FrameDecoder(), bytes(64 * KIB)
     decoder.receive_data(FRAME_SIZE_DEFAULT.to_bytes(4, "big") + piece)
     assert decoder.next_frame() is None
-    decoder.receive_data(piece)
-    buffer, grown = decoder._buffer, 0
-    for _ in range(FRAME_SIZE_DEFAULT // len(piece) - 2):
-        before, _ = tracemalloc.get_traced_memory()
+    before, _ = tracemalloc.get_traced_memory()
+    tracemalloc.reset_peak()
+    for _ in range(FRAME_SIZE_DEFAULT // len(piece) - 1):
         assert decoder.next_frame() is None
         decoder.receive_data(piece)
-        assert decoder._buffer is buffer
-        after, _ = tracemalloc.get_traced_memory()
-        grown += after - before >= len(piece)
-    # A bytearray reserves more than it needs: it moves for every eighth of its size, not for every piece.
-    assert grown < 64
+    _, peak = tracemalloc.get_traced_memory()
+    assert peak - before < len(piece)  # the pieces are kept as they are
     assert decoder.next_frame() == bytes(FRAME_SIZE_DEFAULT)
+
+
+@pytest.mark.usefixtures("memory")
+@pytest.mark.parametrize("sizes", [[1], [7], [1, 4096], [4095], [1, 1, 5000], [4096, 4095, 3]])
+def test_what_comes_in_small_pieces_costs_what_it_is(sizes: list[int]) -> None:
+    """An object for each byte would be forty times as much."""
+    decoder, length = FrameDecoder(), 256 * KIB
+    decoder.receive_data((2 * length).to_bytes(4, "big"))
+    before, _ = tracemalloc.get_traced_memory()
+    come = 0
+    for size in cycle(sizes):
+        if come >= length:
+            break
+        decoder.receive_data(bytes(size))
+        assert decoder.next_frame() is None
+        come += size
+    held, _ = tracemalloc.get_traced_memory()
+    assert decoder.buffered == HEADER_SIZE + come
+    assert held - before < 1.25 * come
 
 
 @pytest.mark.usefixtures("memory")
