@@ -1,4 +1,4 @@
-"""What a type's core schema says of all its values as JSON: how deep they nest, and whether they hold numbers beyond it.
+"""What a type's core schema says of all its values as JSON: how deep they nest, which numbers and which types they hold.
 
 To look for that in a text costs more than to read it, so it is done only for types that do not rule it out.
 """
@@ -45,6 +45,18 @@ _CONFIGURED: Final = frozenset({"model", "dataclass", "typed-dict", "arguments",
 #: Kinds that let any number through.
 _UNBOUNDED: Final = frozenset({"any", "function-plain"})
 
+#: Schemas of JSON's own types, of which nothing more has to be known.
+_PLAIN: Final = frozenset({"str", "int", "float", "bool", "none", "nullable", "default", "definitions", "definition-ref"})
+
+#: Those beside them that make no difference to how a value is written.
+VALIDATORS: Final = frozenset({"function-before", "function-after", "function-wrap", "no-info", "with-info"})
+
+#: What a member of a model may have beside its schema: no other name, and no condition on which it is written.
+_MEMBER: Final = frozenset({"type", "schema", "metadata", "frozen"})
+
+#: What makes more of a value than its schema says, or something else.
+_HOOKS: Final = ("custom_init", "post_init", "root_model", "serialization", "computed_fields")
+
 
 def nesting_max(schema: Schema) -> float:
     """How deep arrays and objects nest in the JSON of a value at most; infinity where the schema does not say."""
@@ -59,6 +71,24 @@ def may_hold_nan(schema: Schema, bounded: bool = False) -> bool:
     if kind in _UNBOUNDED or (kind == "float" and schema.get("allow_inf_nan", not bounded)):
         return True
     return any(may_hold_nan(part, bounded) for part in inner(schema))
+
+
+def is_plain(schema: Schema, also: frozenset[str] = frozenset()) -> bool:
+    """Whether all parts of a value are JSON's own types and models of them, or of a schema that `also` names."""
+    kind = schema.get("type")
+    if _takes_more(schema) or any(schema.get(name) for name in _HOOKS):
+        return False
+    if kind == "literal":
+        return all(type(value) is str for value in schema["expected"])
+    if kind == "list":
+        return is_plain(schema.get("items_schema", {}), also)
+    if kind == "dict":
+        return schema.get("keys_schema") == {"type": "str"} and is_plain(schema.get("values_schema", {}), also)
+    if kind == "model-field":
+        return schema.keys() <= _MEMBER and is_plain(schema["schema"], also)
+    if kind in {"model", "model-fields"}:
+        return all(is_plain(part, also) for part in inner(schema) if "type" in part)
+    return (kind in _PLAIN or kind in also) and all(is_plain(part, also) for part in inner(schema))
 
 
 def _definitions(schema: Schema) -> dict[str, Schema]:

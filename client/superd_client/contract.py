@@ -15,6 +15,7 @@ from typing_extensions import TypedDict, override
 
 from superd_client.descriptors import Outgoing, Received, close_all, holds_descriptors, outgoing_of
 from superd_client.fd import Fd
+from superd_client.proving import Proof
 from superd_client.sensitive import Discreet, holds_secrets
 from superd_client.strictjson import StrictReader
 from superd_client.wire.envelope import (
@@ -78,6 +79,7 @@ class Method(Generic[P, R]):
         "_params_writer",
         "_reply_reader",
         "_result_adapter",
+        "_result_proof",
         "_result_reader",
         "_result_writer",
         "errors",
@@ -121,6 +123,7 @@ class Method(Generic[P, R]):
         self._reply_reader: StrictReader[Any] = StrictReader(_reply_fields(result))
         self._result_reader: StrictReader[R] = StrictReader(result)
         self._result_adapter: TypeAdapter[R] = TypeAdapter(result)
+        self._result_proof: Proof[R] = Proof(self._result_reader, self._result_adapter.core_schema)
         for model in errors:
             if holds_descriptors(TypeAdapter(model).core_schema):
                 message = f"{name}: the declared error {model.__name__} cannot take descriptors along"
@@ -177,13 +180,13 @@ class Method(Generic[P, R]):
     def encode_result(self, value: R, outgoing: Outgoing | None = None) -> bytes:
         """Write a result as JSON; raises ValueError if it is not what the method promises.
 
-        What was written is read once more, as the caller will read it: a model's own type says little, since
+        What was written is checked once more, as the caller will read it: a model's own type says little, since
         `model_copy` and `model_construct` take any values.
         """
         if type(value) is not self.result:
             value = self._result_adapter.validate_python(value, strict=True)
         body = self._result_writer.write(value, outgoing)
-        self._result_reader.read(body, outgoing.looked_at() if outgoing is not None else None)
+        self._result_proof.check(value, body, outgoing.looked_at() if outgoing is not None else None)
         return body
 
     def decode_reply(self, body: bytes, fds: Sequence[int] = ()) -> Reply:

@@ -17,6 +17,7 @@ from superd_client.contract import (
     write_with,
 )
 from superd_client.descriptors import Outgoing, Received
+from superd_client.proving import Proof
 from superd_client.sensitive import holds_secrets
 from superd_client.strictjson import StrictReader
 from superd_client.wire.control import ItemHead, item_fields, read_item
@@ -36,7 +37,7 @@ _PLACE_OF_ITEM: Final = 2
 class ItemCodec(Generic[I]):
     """Writes and reads the items of one stream."""
 
-    __slots__ = ("_adapter", "_holds_secrets", "_item", "_message_reader", "_name", "_reader", "_writer")
+    __slots__ = ("_adapter", "_holds_secrets", "_item", "_message_reader", "_name", "_proof", "_reader", "_writer")
 
     def __init__(self, name: str, item: type[I]) -> None:
         """Build the validators for items of the type `item`, of the method `name`."""
@@ -46,6 +47,7 @@ class ItemCodec(Generic[I]):
         self._adapter: TypeAdapter[I] = TypeAdapter(item)
         self._writer: Writer[I] = Writer(item, _AROUND_ITEM)
         self._reader: StrictReader[I] = StrictReader(item)
+        self._proof: Proof[I] = Proof(self._reader, self._adapter.core_schema)
         self._message_reader: StrictReader[Any] = StrictReader(item_fields(item))
 
     def write(self, value: I) -> tuple[bytes, Outgoing | None]:
@@ -59,7 +61,7 @@ class ItemCodec(Generic[I]):
         if type(value) is not self._item:
             value = self._adapter.validate_python(value, strict=True)
         body = self._writer.write(value, outgoing)
-        self._reader.read(body, outgoing.looked_at() if outgoing is not None else None)
+        self._proof.check(value, body, outgoing.looked_at() if outgoing is not None else None)
         return body
 
     def decode(self, body: bytes, fds: Sequence[int], head: ItemHead) -> I:
