@@ -33,7 +33,7 @@ from superd_client.witness import UnitProof
 #: (128 KiB), which would map and unmap memory on each read.
 READ_SIZE: Final = 96 * 1024
 
-#: The same after a read that was filled: what a socket's buffer holds by default, which is 208 KiB.
+#: The same after a read that brought as much: what a socket's buffer holds by default, which is 208 KiB.
 LARGE_READ_SIZE: Final = 256 * 1024
 
 #: Buffers of one write: enough to gather small frames, and far below IOV_MAX (1024).
@@ -101,7 +101,7 @@ class Channel:
             data, ancillary, _, _ = self._socket.recvmsg(size, ANCILLARY_SIZE, RECEIVE_FLAGS)
         except BlockingIOError:
             return False
-        if size != (wanted := LARGE_READ_SIZE if len(data) == size else READ_SIZE):
+        if size != (wanted := LARGE_READ_SIZE if len(data) >= READ_SIZE else READ_SIZE):
             self._resize_reads(wanted)
         receiver.receive_data(data, received_fds(ancillary) if ancillary else ())
         return True
