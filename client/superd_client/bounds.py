@@ -16,7 +16,21 @@ _NESTING: Final = frozenset(
 #: Schemas whose values are neither, those whose values are what an inner one says, and what else stands in a schema:
 #: functions, and configurations, which have no type.
 _FLAT: Final = frozenset(
-    {"none", "bool", "int", "float", "decimal", "str", "bytes", "date", "time", "datetime", "timedelta", "uuid", "literal"}
+    {
+        "none",
+        "bool",
+        "int",
+        "float",
+        "decimal",
+        "str",
+        "bytes",
+        "date",
+        "time",
+        "datetime",
+        "timedelta",
+        "uuid",
+        "literal",
+    }
 )
 _OUTER: Final = frozenset(
     {
@@ -46,7 +60,24 @@ _CONFIGURED: Final = frozenset({"model", "dataclass", "typed-dict", "arguments",
 _UNBOUNDED: Final = frozenset({"any", "function-plain"})
 
 #: Schemas of JSON's own types, of which nothing more has to be known.
-_PLAIN: Final = frozenset({"str", "int", "float", "bool", "none", "nullable", "default", "definitions", "definition-ref"})
+_PLAIN: Final = frozenset(
+    {
+        "str",
+        "int",
+        "float",
+        "bool",
+        "none",
+        "nullable",
+        "default",
+        "list",
+        "dict",
+        "model",
+        "model-fields",
+        "model-field",
+        "definitions",
+        "definition-ref",
+    }
+)
 
 #: Those beside them that make no difference to how a value is written.
 VALIDATORS: Final = frozenset({"function-before", "function-after", "function-wrap", "no-info", "with-info"})
@@ -80,15 +111,18 @@ def is_plain(schema: Schema, also: frozenset[str] = frozenset()) -> bool:
         return False
     if kind == "literal":
         return all(type(value) is str for value in schema["expected"])
-    if kind == "list":
-        return is_plain(schema.get("items_schema", {}), also)
-    if kind == "dict":
-        return schema.get("keys_schema") == {"type": "str"} and is_plain(schema.get("values_schema", {}), also)
-    if kind == "model-field":
-        return schema.keys() <= _MEMBER and is_plain(schema["schema"], also)
-    if kind in {"model", "model-fields"}:
-        return all(is_plain(part, also) for part in inner(schema) if "type" in part)
-    return (kind in _PLAIN or kind in also) and all(is_plain(part, also) for part in inner(schema))
+    if kind == "model-field" and not schema.keys() <= _MEMBER:
+        return False
+    if kind in {"list", "dict"} and not _says_of_what(schema):
+        return False
+    known = kind in _PLAIN or kind in also
+    return known and all(is_plain(part, also) for part in inner(schema) if "type" in part)
+
+
+def _says_of_what(schema: Schema) -> bool:
+    if schema["type"] == "list":
+        return "items_schema" in schema
+    return schema.get("keys_schema") == {"type": "str"} and "values_schema" in schema
 
 
 def _definitions(schema: Schema) -> dict[str, Schema]:

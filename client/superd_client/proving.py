@@ -27,7 +27,7 @@ class Proof(Generic[T]):
 
     __slots__ = ("_reader", "_schema", "_validator")
 
-    def __init__(self, reader: StrictReader[T], schema: Schema) -> None:
+    def __init__(self, reader: StrictReader[T], schema: Any) -> None:
         """`reader` reads what is written by `schema`, the core schema of the type."""
         self._reader: Final = reader
         self._schema: Schema | None = schema if is_plain(schema) and not may_hold_nan(schema) else None

@@ -37,7 +37,16 @@ _PLACE_OF_ITEM: Final = 2
 class ItemCodec(Generic[I]):
     """Writes and reads the items of one stream."""
 
-    __slots__ = ("_adapter", "_holds_secrets", "_item", "_message_reader", "_name", "_proof", "_reader", "_writer")
+    __slots__ = (
+        "_adapter",
+        "_holds_secrets",
+        "_item",
+        "_message_reader",
+        "_name",
+        "_proof",
+        "_reader",
+        "_writer",
+    )
 
     def __init__(self, name: str, item: type[I]) -> None:
         """Build the validators for items of the type `item`, of the method `name`."""

@@ -84,7 +84,9 @@ PLAINS: Final = st.builds(
     ratio=wild(st.floats(allow_nan=False, allow_infinity=False)),
     flag=wild(st.booleans()),
     leaves=wild(st.lists(LEAVES, max_size=3)),
-    by_name=wild(st.dictionaries(st.text(max_size=2), st.lists(WILD | st.integers(), max_size=2), max_size=2)),
+    by_name=wild(
+        st.dictionaries(st.text(max_size=2), st.lists(WILD | st.integers(), max_size=2), max_size=2)
+    ),
 )
 
 _writer: Final[Writer[Any]] = Writer(Plain, 1)
@@ -150,7 +152,7 @@ def test_a_result_that_a_validator_refuses() -> None:
 class Letter(Message):
     head: str
     pages: list[str]
-    parts: dict[str, "Letter"] = {}
+    parts: dict[str, "Letter"] = Field(default_factory=dict)
     number: int = 1
     ratio: float = 0.5
 
@@ -202,8 +204,13 @@ def test_long_texts_are_the_same_whoever_writes_them(letter: Letter) -> None:
 
 @pytest.mark.parametrize("length", [LONG_TEXT - 1, LONG_TEXT, LONG_TEXT + 1])
 def test_which_texts_are_long(length: int, orjson: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = []
-    monkeypatch.setattr(writing, "_orjson", lambda: lambda data: written.append(data) or orjson.dumps(data))
+    written: list[Any] = []
+
+    def dumps(data: Any) -> Any:
+        written.append(data)
+        return orjson.dumps(data)
+
+    monkeypatch.setattr(writing, "_orjson", lambda: dumps)
     text = "x" * length
     for letter in (
         Letter(head=text, pages=[]),

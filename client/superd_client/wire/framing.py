@@ -59,7 +59,9 @@ class _Begun:
 
     def add(self, data: bytes) -> bytes:
         """Take what has come, and return what is of the frames behind this one."""
-        part, rest = (data, b"") if len(data) <= self.missing else (data[: self.missing], data[self.missing :])
+        part, rest = (
+            (data, b"") if len(data) <= self.missing else (data[: self.missing], data[self.missing :])
+        )
         self.missing -= len(part)
         if len(part) >= _PART_MIN:
             self._parts.append(part)
