@@ -1,11 +1,14 @@
 """FrameDecoder and encode_frame beyond what the vectors say: every cut, memory, the work it takes."""
 
 import tracemalloc
+from bisect import bisect_left
 from collections.abc import Generator
-from itertools import cycle
+from itertools import accumulate, cycle
 from typing import Final
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from superd_client.wire.errors import ErrorCode, LocalProtocolError, ProtocolError, RemoteProtocolError
 from superd_client.wire.framing import FrameDecoder, FrameTooLarge, encode_frame
@@ -65,6 +68,45 @@ def test_every_pair_of_split_positions(ask_each_time: bool) -> None:
 def test_every_size_of_pieces(size: int, ask_each_time: bool) -> None:
     pieces = [STREAM[start : start + size] for start in range(0, len(STREAM), size)]
     assert feed(pieces, ask_each_time=ask_each_time) == BODIES
+
+
+@given(
+    sizes=st.lists(st.sampled_from([1, 2, 5, 4095, 4096, 4097, 9000]), min_size=1, max_size=6),
+    cuts=st.lists(st.tuples(st.integers(1, 9000), st.integers(0, 2), st.booleans(), st.booleans())),
+)
+def test_any_split_gives_the_same_bodies_and_descriptors(
+    sizes: list[int], cuts: list[tuple[int, int, bool, bool]]
+) -> None:
+    """Whether bodies are asked for in between or not, and whether another decoder goes on (a restart) or not."""
+    bodies = [bytes([number]) * size for number, size in enumerate(sizes)]
+    ends = list(accumulate(HEADER_SIZE + size for size in sizes))
+    stream, place = b"".join(map(encode_frame, bodies)), 0
+    expected: list[list[int]] = [[] for _ in bodies]
+    found, decoder = [], FrameDecoder()
+
+    def ask() -> None:
+        while (body := decoder.next_frame()) is not None:
+            found.append((body, list(decoder.take_fds())))
+
+    for size, fds, asks, moves in [*cuts, (len(stream), 1, True, False)]:
+        piece = stream[place : place + size]
+        if not piece:
+            break
+        place += len(piece)
+        numbers = range(place * 10, place * 10 + fds)  # no descriptors: nobody closes them
+        expected[bisect_left(ends, place)] += numbers
+        decoder.receive_data(piece, numbers)
+        if asks:
+            ask()
+        if moves:
+            held, unread = decoder.buffered, decoder.take_unread()
+            decoder = FrameDecoder()
+            for data, came, _ in unread:
+                decoder.receive_data(data, came)
+            assert decoder.buffered == held
+    ask()
+    assert found == list(zip(bodies, expected, strict=True))
+    assert not decoder.surplus
 
 
 def test_bodies_are_bytes_of_their_own() -> None:
