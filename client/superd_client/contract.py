@@ -15,6 +15,7 @@ from typing_extensions import TypedDict, override
 
 from superd_client.descriptors import Outgoing, Received, close_all, holds_descriptors, outgoing_of
 from superd_client.fd import Fd
+from superd_client.proving import Proof, proof_of
 from superd_client.schemas import adapter_of
 from superd_client.sensitive import Discreet, holds_secrets
 from superd_client.strictjson import StrictReader, reader_of
@@ -34,8 +35,8 @@ from superd_client.wire.envelope import (
     parse_reply,
 )
 from superd_client.wire.errors import ErrorCode, ErrorObject
-from superd_client.wire.limits import METHOD_NAME_MAX, NESTING_MAX
-from superd_client.writing import Writer, writer_of
+from superd_client.wire.limits import METHOD_NAME_MAX
+from superd_client.writing import TOO_DEEP, Writer, check_nesting, writer_of
 
 P = TypeVar("P", bound=BaseModel)
 R = TypeVar("R")
@@ -79,6 +80,7 @@ class Method(Generic[P, R]):
         "_params_writer",
         "_reply_reader",
         "_result_adapter",
+        "_result_proof",
         "_result_reader",
         "_result_writer",
         "errors",
@@ -115,16 +117,17 @@ class Method(Generic[P, R]):
         self.summary: Final = summary
         #: Whether a secret may be in params, the result, or a declared error.
         self.holds_secrets = any(map(holds_secrets, (params, result, *errors)))
-        self._params_writer: Writer[P] = writer_of(params)
-        self._result_writer: Writer[R] = writer_of(result)
+        self._params_writer: Writer[P] = writer_of(params, _AROUND_PAYLOAD)
+        self._result_writer: Writer[R] = writer_of(result, _AROUND_PAYLOAD)
         self._error_writers: dict[type[BaseModel], Writer[Any]] = {
-            model: writer_of(model) for model in errors
+            model: writer_of(model, _AROUND_DETAIL) for model in errors
         }
         self._params_reader: StrictReader[P] = reader_of(params)
         #: Built at the first reply: who serves a method reads none.
         self._reply_reader: StrictReader[Any] | None = None
         self._result_reader: StrictReader[R] = reader_of(result)
         self._result_adapter: TypeAdapter[R] = adapter_of(result)
+        self._result_proof: Proof[R] = proof_of(result)
         for model in errors:
             if holds_descriptors(adapter_of(model).core_schema):
                 message = f"{name}: the declared error {model.__name__} cannot take descriptors along"
@@ -166,9 +169,7 @@ class Method(Generic[P, R]):
         if not isinstance(params, self.params):
             message = f"{self.name}: params must be a {self.params.__name__}, not {type(params).__name__}"
             raise TypeError(message)
-        body = self._params_writer.write(params, outgoing)
-        check_nesting(body, _AROUND_PAYLOAD)
-        return body
+        return self._params_writer.write(params, outgoing)
 
     def read_params(self, value: bytes, received: Received | None = None) -> P:
         """Read params from JSON, with the descriptors that came along; raises pydantic's ValidationError."""
@@ -183,14 +184,13 @@ class Method(Generic[P, R]):
     def encode_result(self, value: R, outgoing: Outgoing | None = None) -> bytes:
         """Write a result as JSON; raises ValueError if it is not what the method promises.
 
-        What was written is read once more, as the caller will read it: a model's own type says little, since
+        What was written is checked once more, as the caller will read it: a model's own type says little, since
         `model_copy` and `model_construct` take any values.
         """
         if type(value) is not self.result:
             value = self._result_adapter.validate_python(value, strict=True)
         body = self._result_writer.write(value, outgoing)
-        self._result_reader.read(body, outgoing.looked_at() if outgoing is not None else None)
-        check_nesting(body, _AROUND_PAYLOAD)
+        self._result_proof.check(value, body, outgoing.looked_at() if outgoing is not None else None)
         return body
 
     def decode_reply(self, body: bytes, fds: Sequence[int] = ()) -> Reply:
@@ -247,7 +247,6 @@ class Method(Generic[P, R]):
             message = f"{self.name} does not declare the error {name}"
             raise ValueError(message)
         body = self._error_writers[type(detail)].write(detail)
-        check_nesting(body, _AROUND_DETAIL)
         return ErrorObject(ErrorCode.APPLICATION_ERROR, message, {"type": name, "detail": from_json(body)})
 
     def decode_error(self, error: ErrorObject) -> BaseModel | None:
@@ -358,9 +357,6 @@ def check_method_name(name: str) -> None:
         raise ValueError(message)
 
 
-_TOO_DEEP: Final = f"arrays and objects of a message nest at most {NESTING_MAX} deep"
-
-
 def write_json(value: object, around: int, default: Callable[[Any], Any] | None = None) -> bytes:
     """Write data of no model, around which so many objects stand, and for what is no data what `default` makes of it.
 
@@ -369,23 +365,10 @@ def write_json(value: object, around: int, default: Callable[[Any], Any] | None 
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=default)
     except RecursionError:
-        raise ValueError(_TOO_DEEP) from None
+        raise ValueError(TOO_DEEP) from None
     body = text.encode()
     check_nesting(body, around)
     return body
-
-
-def check_nesting(value: bytes, around: int) -> None:
-    """Raise ValueError if `value`, with so many objects around it, nests too deep for a message (protocol §3).
-
-    The other side would take it for a text that is not JSON, whose sender it cannot know: that costs the connection.
-    """
-    if value.count(b"[") + value.count(b"{") + around <= NESTING_MAX:
-        return  # the usual case, told without reading it once more
-    try:
-        from_json(b"[" * around + value + b"]" * around)
-    except ValueError:
-        raise ValueError(_TOO_DEEP) from None
 
 
 def _check_model(method: str, model: object) -> None:

@@ -9,7 +9,7 @@ from pydantic import GetPydanticSchema, ValidationError, with_config
 from pydantic_core import core_schema
 from typing_extensions import TypedDict
 
-from superd_client.strictjson import LAST_NAME_WINS, reader_of
+from superd_client.strictjson import LAST_NAME_WINS, may_say_nan, reader_of
 from superd_client.wire.envelope import (
     NO_META,
     STRICT,
@@ -42,7 +42,7 @@ class _Head(TypedDict):
 
 def read_head(body: bytes) -> Request | Notification:
     """A call without its params; raises MessageRefused for what is not a legal one, as `parse_call` does."""
-    if not LAST_NAME_WINS or b"NaN" in body or b"Infinity" in body:
+    if not LAST_NAME_WINS or may_say_nan(body):
         return parse_call(body)._replace(params=None)  # the words may stand in a string
     try:
         fields = reader_of(_Head).read(body)

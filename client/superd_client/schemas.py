@@ -69,6 +69,23 @@ def parts_of(schema: object) -> list[Schema]:
     return found
 
 
+def inner(schema: Schema) -> Iterator[Schema]:
+    """The schemas that stand directly in `schema`, and what else is a dictionary there: it has another `type`, or none."""
+    for key, part in schema.items():
+        if key in _NAMED and isinstance(part, dict):
+            yield from _schemas(list(part.values()))
+        elif key not in _DATA:
+            yield from _schemas(part)
+
+
+def _schemas(part: object) -> Iterator[Schema]:
+    if isinstance(part, dict):
+        yield part
+    elif isinstance(part, list | tuple):
+        for each in part:
+            yield from _schemas(each)
+
+
 def changed(schema: Any, change: Callable[[Schema], Schema]) -> Any:
     """A copy of `schema` in which each schema is what `change` makes of it, the inner ones first."""
     if isinstance(schema, dict):

@@ -24,12 +24,17 @@ from superd_client.ancillary import (
     received_fds,
     rights,
 )
+from superd_client.heap import reuse_large_buffers
 from superd_client.wire.framing import FrameTooLarge
 from superd_client.wire.limits import FRAME_SIZE_MAX
 from superd_client.witness import UnitProof
 
-#: Bytes of one read. Below malloc's threshold for mmap (128 KiB), which would map and unmap memory on each read.
-READ_SIZE: Final = 64 * 1024
+#: Bytes of one read: a blob of 64 KiB in base64, and what stands around it, come in one. Below malloc's threshold for mmap
+#: (128 KiB), which would map and unmap memory on each read.
+READ_SIZE: Final = 96 * 1024
+
+#: The same after a read that brought as much: what a socket's buffer holds by default, which is 208 KiB.
+LARGE_READ_SIZE: Final = 256 * 1024
 
 #: Buffers of one write: enough to gather small frames, and far below IOV_MAX (1024).
 GATHER_MAX: Final = 64
@@ -70,7 +75,7 @@ class Receiver(Protocol):
 class Channel:
     """A connected stream socket, and the sole owner of its descriptor. No method waits."""
 
-    __slots__ = ("_socket", "frame_max")
+    __slots__ = ("_read_size", "_socket", "frame_max")
 
     #: Whether one read and one write are one frame.
     packets: ClassVar[bool] = False
@@ -81,6 +86,7 @@ class Channel:
     def __init__(self, connected: socket.socket) -> None:
         """Take over a non-blocking socket."""
         self._socket: Final = connected
+        self._read_size = READ_SIZE
         #: The largest body in bytes that the kernel takes as a frame.
         self.frame_max = FRAME_SIZE_MAX
 
@@ -90,12 +96,20 @@ class Channel:
 
     def read_to(self, receiver: Receiver) -> bool:
         """Read once, and hand over what was there; returns False where there is nothing yet. Raises OSError."""
+        size = self._read_size
         try:
-            data, ancillary, _, _ = self._socket.recvmsg(READ_SIZE, ANCILLARY_SIZE, RECEIVE_FLAGS)
+            data, ancillary, _, _ = self._socket.recvmsg(size, ANCILLARY_SIZE, RECEIVE_FLAGS)
         except BlockingIOError:
             return False
+        if size != (wanted := LARGE_READ_SIZE if len(data) >= READ_SIZE else READ_SIZE):
+            self._resize_reads(wanted)
         receiver.receive_data(data, received_fds(ancillary) if ancillary else ())
         return True
+
+    def _resize_reads(self, size: int) -> None:
+        """A large message is coming, or has come."""
+        self._read_size = size
+        reuse_large_buffers()
 
     def send(self, buffers: Sequence[bytes | memoryview]) -> int:
         """Write what the kernel takes of `buffers`; returns how many bytes, perhaps 0. Raises OSError.

@@ -11,13 +11,13 @@ from superd_client.contract import (
     Method,
     P,
     R,
-    check_nesting,
     fd_count_faults,
     keep_value,
     write_json,
     write_with,
 )
 from superd_client.descriptors import Outgoing, Received
+from superd_client.proving import Proof, proof_of
 from superd_client.schemas import adapter_of
 from superd_client.sensitive import holds_secrets
 from superd_client.strictjson import StrictReader, reader_of
@@ -38,7 +38,16 @@ _PLACE_OF_ITEM: Final = 2
 class ItemCodec(Generic[I]):
     """Writes and reads the items of one stream."""
 
-    __slots__ = ("_adapter", "_holds_secrets", "_item", "_message_reader", "_name", "_reader", "_writer")
+    __slots__ = (
+        "_adapter",
+        "_holds_secrets",
+        "_item",
+        "_message_reader",
+        "_name",
+        "_proof",
+        "_reader",
+        "_writer",
+    )
 
     def __init__(self, name: str, item: type[I]) -> None:
         """Build the validators for items of the type `item`, of the method `name`."""
@@ -46,8 +55,9 @@ class ItemCodec(Generic[I]):
         self._item: Final = item
         self._holds_secrets: Final = holds_secrets(item)
         self._adapter: TypeAdapter[I] = adapter_of(item)
-        self._writer: Writer[I] = writer_of(item)
+        self._writer: Writer[I] = writer_of(item, _AROUND_ITEM)
         self._reader: StrictReader[I] = reader_of(item)
+        self._proof: Proof[I] = proof_of(item)
         #: Built at the first item: who sends them reads none.
         self._message_reader: StrictReader[Any] | None = None
 
@@ -62,8 +72,7 @@ class ItemCodec(Generic[I]):
         if type(value) is not self._item:
             value = self._adapter.validate_python(value, strict=True)
         body = self._writer.write(value, outgoing)
-        self._reader.read(body, outgoing.looked_at() if outgoing is not None else None)
-        check_nesting(body, _AROUND_ITEM)
+        self._proof.check(value, body, outgoing.looked_at() if outgoing is not None else None)
         return body
 
     def decode(self, body: bytes, fds: Sequence[int], head: ItemHead) -> I:

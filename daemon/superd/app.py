@@ -54,6 +54,7 @@ from superd.tracebacks import hide_values
 from superd.window import Window
 from superd.window_kept import STORED_WINDOW, open_window
 from superd_client.descriptors import close_all
+from superd_client.heap import reuse_large_buffers
 from superd_client.parser import CallParser
 
 #: A full collection of cycles looks at all that lives, with every connection 20 objects, while nobody is served: 0.2 s at 10,000
@@ -70,6 +71,7 @@ def run(settings: Settings, read_settings: Callable[[], Settings]) -> ExitStatus
 
     `read_settings` reads them again for a reload; raises SettingsError.
     """
+    reuse_large_buffers()
     try:
         daemon = Daemon(fit_descriptors(settings), read_settings)
     except ValueError as error:

@@ -17,7 +17,7 @@ from superd.quota import Quota
 MESSAGE_FREE: Final = 4096
 
 #: Bytes of a request that is not read to its end which the charge of the connection covers: one read.
-FRAME_FREE: Final = 64 * 1024
+FRAME_FREE: Final = 96 * 1024
 
 
 class Buffers:

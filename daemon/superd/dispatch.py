@@ -50,9 +50,6 @@ _REFUSALS: Final = frozenset(
 
 _INTERNAL_ERROR: Final = ErrorObject(ErrorCode.INTERNAL_ERROR, "internal error", {})
 
-#: What stands for the end of a generator: its items may be anything else.
-_NO_ITEM: Final = object()
-
 
 class Dispatcher:
     """Carries calls out. It knows nothing of sockets: a session asks, and sends what comes back."""
@@ -321,12 +318,16 @@ class Dispatcher:
 
 async def _produce(work: Work, items: Any, sink: Sink) -> None:
     """Send what a generator makes. It runs only while another item may be sent."""
-    write = work.endpoint.write_item
+    write, step = work.endpoint.write_item, items.__anext__
     try:
         while True:
-            await sink.ready()
-            item = await anext(items, _NO_ITEM)
-            if item is _NO_ITEM or work.answered:  # a generator may swallow its cancellation
+            if not sink.is_ready():
+                await sink.ready()
+            try:
+                item = await step()
+            except StopAsyncIteration:
+                return
+            if work.answered:  # a generator may swallow its cancellation
                 return
             body, carried = write(item)
             if carried is not None:

@@ -24,7 +24,7 @@ I = TypeVar("I")  # noqa: E741 - an item, as in superd_client.streams
 #: Bytes of items that one stream sends before the others and the loop get a turn, and the least that an item counts
 #: for: a generator that never waits must not keep the loop, nor one with large items all the room.
 _TURN_SIZE: Final = 4096
-_ITEM_SIZE_MIN: Final = 256
+_ITEM_SIZE_MIN: Final = 128
 
 _NO_MORE_CREDIT: Final = ErrorObject(
     ErrorCode.CANCELLED, "the call was cancelled because its caller can send no more credit", {}
@@ -80,6 +80,14 @@ class ItemSink:
         self._is_cut = False
         #: Full at the beginning: the first items need a turn, too.
         self._sent_in_turn = _TURN_SIZE
+
+    def is_ready(self) -> bool:
+        """Whether there is credit, room, and something left of this turn: the usual case, which waits for nothing."""
+        if self._sent_in_turn >= _TURN_SIZE or not self._connection.credit(self._id) or self._outbox.is_full:
+            return False
+        if self._gap is not None:
+            self._gap.begin()
+        return True
 
     async def ready(self) -> None:
         """Wait for credit, for room, and for a turn."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, Literal, NamedTuple
 
-from superd.buffers import Account
+from superd.buffers import FRAME_FREE, Account
 from superd.calls import CANCELLED, KICKED, STOPPED, Calls
 from superd.charges import refusal
 from superd.dispatch import Dispatcher
@@ -18,7 +18,7 @@ from superd.outbox import Outbox
 from superd.pace import CONNECTION_UNITS, ITEMS_UNITS, REFUSAL_UNITS, Pace
 from superd.peer import Caller
 from superd.stalls import Pending
-from superd.transport import Transport
+from superd.transport import LARGE_READ_SIZE, READ_SIZE, Transport
 from superd_client.descriptors import close_all
 from superd_client.wire.connection import PeerClosed
 from superd_client.wire.control import Cancel, Credit, End
@@ -311,8 +311,10 @@ class Session:
             event = self._connection.next_event()
             if event is None:
                 awaited = self._connection.awaited
-                if awaited != self._account.receiving and not self._account.may_receive(awaited):
-                    break
+                if awaited != self._account.receiving:
+                    self._transport.read_size = LARGE_READ_SIZE if awaited > FRAME_FREE else READ_SIZE
+                    if not self._account.may_receive(awaited):
+                        break
                 if self._connection.unfinished is not None:
                     self._may_stall()
                 self._resume()

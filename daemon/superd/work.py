@@ -29,6 +29,9 @@ class CallEnded(Exception):
 class Sink(Protocol):
     """Where a stream's items go."""
 
+    def is_ready(self) -> bool:
+        """Whether another item may be sent now; where not, `ready` waits."""
+
     async def ready(self) -> None:
         """Wait until another item may be sent; raises CallEnded where that will never be."""
 

@@ -9,9 +9,10 @@ import pytest
 
 from superd_client import Message
 from superd_client.streams import Stream, UntypedItems, Upload
-from superd_client.wire.control import ItemHead, dump_item
+from superd_client.wire.control import ItemHead
 from superd_client.wire.envelope import ItemRefused, MessageRefused
 from superd_client.wire.errors import ErrorCode
+from tests.wire.items import dump_item
 
 
 class Nothing(Message):

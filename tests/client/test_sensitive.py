@@ -28,9 +28,10 @@ from superd_client.sensitive import (
     secret_texts,
     sensitive_fields,
 )
-from superd_client.wire.control import ItemHead, dump_item
+from superd_client.wire.control import ItemHead
 from superd_client.wire.envelope import Failure, Mismatch, Result, dump_result
 from superd_client.wire.errors import ErrorObject
+from tests.wire.items import dump_item
 
 SECRETS = ("hunter2-a", "hunter2-b", "4711471", "hunter2-d", "hunter2-e", "hunter2-f")
 

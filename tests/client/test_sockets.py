@@ -13,6 +13,7 @@ from superd_client.ancillary import PACKET_HINT
 from superd_client.descriptors import close_all
 from superd_client.sockets import (
     BACKOFF_MAX,
+    READ_SIZE,
     Channel,
     PacketChannel,
     backoff_delays,
@@ -199,3 +200,20 @@ def test_refusals_say_what_to_look_at(code: int, expected: str) -> None:
 
 def test_a_refusal_without_a_number() -> None:
     assert explain_refusal(parse_address("unix:@s"), OSError("odd")) == "cannot connect to unix:@s: odd"
+
+
+@pytest.mark.parametrize("came", [READ_SIZE - 1, READ_SIZE, READ_SIZE + 1])
+def test_reads_are_larger_while_much_comes(came: int) -> None:
+    channel, theirs = pair()
+    told = Told()
+    sent = []
+    for size in (came, 2 * READ_SIZE, 1, 2 * READ_SIZE):
+        sent.append(theirs.send(bytes(size)))
+        while channel.read_to(told):
+            pass
+    assert sent == [came, 2 * READ_SIZE, 1, 2 * READ_SIZE]
+    first = [came] if came <= READ_SIZE else [READ_SIZE, 1]
+    then = [2 * READ_SIZE] if came == READ_SIZE else [READ_SIZE, READ_SIZE]
+    assert [len(data) for data, _ in told.reads] == [*first, *then, 1, READ_SIZE, READ_SIZE]
+    channel.close()
+    theirs.close()

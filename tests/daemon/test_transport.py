@@ -7,7 +7,7 @@ import tempfile
 
 import pytest
 
-from superd.transport import READ_SIZE
+from superd.transport import LARGE_READ_SIZE, READ_SIZE
 from superd_client.ancillary import ANCILLARY_SIZE, MESSAGE_FDS_MAX, received_fds, rights
 from superd_client.descriptors import close_all
 from tests.daemon.running import LoopFactory
@@ -95,6 +95,20 @@ def test_read_available_reads_what_is_there(loop_factory: LoopFactory) -> None:
         assert len(pair.told.data) == READ_SIZE + 1
         pair.transport.read_available()
         assert pair.told.ends == 0
+
+    run(loop_factory, test)
+
+
+def test_reads_are_larger_where_a_large_frame_is_received(loop_factory: LoopFactory) -> None:
+    async def test(pair: Pair) -> None:
+        pair.transport.resume_reading()
+        for size, expected in ((READ_SIZE, READ_SIZE), (LARGE_READ_SIZE, 2 * READ_SIZE)):
+            pair.told.data.clear()
+            pair.transport.read_size = size
+            assert pair.peer.send(bytes(2 * READ_SIZE)) == 2 * READ_SIZE
+            pair.transport.read_available(1)
+            assert len(pair.told.data) == expected
+            pair.transport.read_available()
 
     run(loop_factory, test)
 

@@ -19,18 +19,21 @@ from superd_client.wire.control import (
     dump_credit,
     dump_end,
     dump_goaway,
-    dump_item,
+    dump_item_head,
+    frame_item,
     may_be_control,
     parse_control,
     peek_item,
     peek_number,
     read_item,
 )
-from superd_client.wire.envelope import MessageRefused, Notification, Request
+from superd_client.wire.envelope import MessageRefused, Notification, Request, RequestId
 from superd_client.wire.errors import ErrorCode, RemoteProtocolError
+from superd_client.wire.framing import FrameTooLarge, encode_frame
 from superd_client.wire.limits import CREDIT_MAX, ID_INTEGER_MAX
 from superd_client.wire.server import Refused, ServerConnection, StreamBroken
 from tests.wire.golden import compact, frame
+from tests.wire.items import dump_item
 
 WRITTEN: Final[list[tuple[bytes, Control]]] = [
     (dump_cancel(7), Cancel(7)),
@@ -244,3 +247,17 @@ def test_any_body_is_one_or_another_or_refused(body: bytes) -> None:
         parse_control(body)
     except RemoteProtocolError:
         return
+
+
+@pytest.mark.parametrize("fds", [0, 3])
+@pytest.mark.parametrize("request_id", [7, -1, 'a"b', "é"])
+@pytest.mark.parametrize("seq", [0, 9, 10, ID_INTEGER_MAX])
+def test_the_frame_of_an_item(request_id: RequestId, seq: int, fds: int) -> None:
+    head = dump_item_head(request_id)
+    for item in (b"1", b'{"text":"' + b"x" * 300 + b'"}'):
+        body = dump_item(request_id, seq, item, fds)
+        for limit in (len(body), len(body) + 1):
+            assert frame_item(head, seq, item, fds, limit) == encode_frame(body, limit)
+        with pytest.raises(FrameTooLarge) as caught:
+            frame_item(head, seq, item, fds, len(body) - 1)
+        assert (caught.value.length, caught.value.limit) == (len(body), len(body) - 1)

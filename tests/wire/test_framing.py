@@ -1,10 +1,14 @@
 """FrameDecoder and encode_frame beyond what the vectors say: every cut, memory, the work it takes."""
 
 import tracemalloc
+from bisect import bisect_left
 from collections.abc import Generator
+from itertools import accumulate, cycle
 from typing import Final
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from superd_client.wire.errors import ErrorCode, LocalProtocolError, ProtocolError, RemoteProtocolError
 from superd_client.wire.framing import FrameDecoder, FrameTooLarge, encode_frame
@@ -64,6 +68,45 @@ def test_every_pair_of_split_positions(ask_each_time: bool) -> None:
 def test_every_size_of_pieces(size: int, ask_each_time: bool) -> None:
     pieces = [STREAM[start : start + size] for start in range(0, len(STREAM), size)]
     assert feed(pieces, ask_each_time=ask_each_time) == BODIES
+
+
+@given(
+    sizes=st.lists(st.sampled_from([1, 2, 5, 4095, 4096, 4097, 9000]), min_size=1, max_size=6),
+    cuts=st.lists(st.tuples(st.integers(1, 9000), st.integers(0, 2), st.booleans(), st.booleans())),
+)
+def test_any_split_gives_the_same_bodies_and_descriptors(
+    sizes: list[int], cuts: list[tuple[int, int, bool, bool]]
+) -> None:
+    """Whether bodies are asked for in between or not, and whether another decoder goes on (a restart) or not."""
+    bodies = [bytes([number]) * size for number, size in enumerate(sizes)]
+    ends = list(accumulate(HEADER_SIZE + size for size in sizes))
+    stream, place = b"".join(map(encode_frame, bodies)), 0
+    expected: list[list[int]] = [[] for _ in bodies]
+    found, decoder = [], FrameDecoder()
+
+    def ask() -> None:
+        while (body := decoder.next_frame()) is not None:
+            found.append((body, list(decoder.take_fds())))
+
+    for size, fds, asks, moves in [*cuts, (len(stream), 1, True, False)]:
+        piece = stream[place : place + size]
+        if not piece:
+            break
+        place += len(piece)
+        numbers = range(place * 10, place * 10 + fds)  # no descriptors: nobody closes them
+        expected[bisect_left(ends, place)] += numbers
+        decoder.receive_data(piece, numbers)
+        if asks:
+            ask()
+        if moves:
+            held, unread = decoder.buffered, decoder.take_unread()
+            decoder = FrameDecoder()
+            for data, came, _ in unread:
+                decoder.receive_data(data, came)
+            assert decoder.buffered == held
+    ask()
+    assert found == list(zip(bodies, expected, strict=True))
+    assert not decoder.surplus
 
 
 def test_bodies_are_bytes_of_their_own() -> None:
@@ -161,23 +204,38 @@ def test_memory_does_not_grow_by_a_declared_length(length: int) -> None:
 
 
 @pytest.mark.usefixtures("memory")
-def test_a_dribbled_frame_grows_one_buffer_in_place() -> None:
+def test_a_dribbled_frame_is_put_together_once() -> None:
     """Work linear in the bytes: a copy of the rest for each piece would make 2 GiB of copies here."""
     decoder, piece = FrameDecoder(), bytes(64 * KIB)
     decoder.receive_data(FRAME_SIZE_DEFAULT.to_bytes(4, "big") + piece)
     assert decoder.next_frame() is None
-    decoder.receive_data(piece)
-    buffer, grown = decoder._buffer, 0
-    for _ in range(FRAME_SIZE_DEFAULT // len(piece) - 2):
-        before, _ = tracemalloc.get_traced_memory()
+    before, _ = tracemalloc.get_traced_memory()
+    tracemalloc.reset_peak()
+    for _ in range(FRAME_SIZE_DEFAULT // len(piece) - 1):
         assert decoder.next_frame() is None
         decoder.receive_data(piece)
-        assert decoder._buffer is buffer
-        after, _ = tracemalloc.get_traced_memory()
-        grown += after - before >= len(piece)
-    # A bytearray reserves more than it needs: it moves for every eighth of its size, not for every piece.
-    assert grown < 64
+    _, peak = tracemalloc.get_traced_memory()
+    assert peak - before < len(piece)  # the pieces are kept as they are
     assert decoder.next_frame() == bytes(FRAME_SIZE_DEFAULT)
+
+
+@pytest.mark.usefixtures("memory")
+@pytest.mark.parametrize("sizes", [[1], [7], [1, 4096], [4095], [1, 1, 5000], [4096, 4095, 3]])
+def test_what_comes_in_small_pieces_costs_what_it_is(sizes: list[int]) -> None:
+    """An object for each byte would be forty times as much."""
+    decoder, length = FrameDecoder(), 256 * KIB
+    decoder.receive_data((2 * length).to_bytes(4, "big"))
+    before, _ = tracemalloc.get_traced_memory()
+    come = 0
+    for size in cycle(sizes):
+        if come >= length:
+            break
+        decoder.receive_data(bytes(size))
+        assert decoder.next_frame() is None
+        come += size
+    held, _ = tracemalloc.get_traced_memory()
+    assert decoder.buffered == HEADER_SIZE + come
+    assert held - before < 1.25 * come
 
 
 @pytest.mark.usefixtures("memory")

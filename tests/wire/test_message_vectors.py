@@ -17,7 +17,6 @@ from superd_client.wire.control import (
     dump_credit,
     dump_end,
     dump_goaway,
-    dump_item,
     may_be_control,
     parse_control,
     read_item,
@@ -39,6 +38,7 @@ from superd_client.wire.envelope import (
 )
 from superd_client.wire.errors import ErrorCode, ErrorObject, RemoteProtocolError
 from tests.wire.golden import Vector, compact, every
+from tests.wire.items import dump_item
 
 #: What `expect` calls them.
 CONTROLS: Final[Mapping[str, type[Control]]] = {

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from superd_client.streams import UntypedItems
 from superd_client.wire.client import ClientConnection, CreditReceived, ItemReceived, ReplyReceived
-from superd_client.wire.control import Cancel, Credit, End, Goaway, ItemHead, dump_credit, dump_end, dump_item
+from superd_client.wire.control import Cancel, Credit, End, Goaway, ItemHead, dump_credit, dump_end
 from superd_client.wire.envelope import (
     ItemRefused,
     MessageRefused,
@@ -24,6 +24,7 @@ from superd_client.wire.server import Item, Refused, ServerConnection, StreamBro
 from superd_client.wire.states import State
 from superd_client.wire.streams import Inflow, Outflow
 from tests.wire.golden import compact, frame
+from tests.wire.items import dump_item
 from tests.wire.joined import Wire, begin
 from tests.wire.transcripts import Call
 

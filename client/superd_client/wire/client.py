@@ -15,7 +15,8 @@ from superd_client.wire.control import (
     dump_cancel,
     dump_credit,
     dump_end,
-    dump_item,
+    dump_item_head,
+    frame_item,
     may_be_control,
     parse_control,
     peek_item,
@@ -141,7 +142,7 @@ class ClientConnection(Connection, Generic[CallT]):
 
     def open_outflow(self, request_id: int) -> None:
         """The call that was just begun is an upload: items may be sent as the server gives credit."""
-        self._outflows[request_id] = Outflow(0)
+        self._outflows[request_id] = Outflow(0, dump_item_head(request_id))
 
     def send_cancel(self, request_id: int) -> bytes:
         """Return the bytes that tell the server to give this call up."""
@@ -167,7 +168,7 @@ class ClientConnection(Connection, Generic[CallT]):
         self._check_may_control()
         outflow = opened(self._outflows, request_id)
         outflow.check()
-        frame = encode_frame(dump_item(request_id, outflow.next_seq, item, fds), self.send_limit)
+        frame = frame_item(outflow.head, outflow.next_seq, item, fds, self.send_limit)
         outflow.take()
         return frame
 

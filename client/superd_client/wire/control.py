@@ -24,7 +24,8 @@ from superd_client.wire.envelope import (
     parse_json,
 )
 from superd_client.wire.errors import ErrorCode, ErrorObject
-from superd_client.wire.limits import CREDIT_MAX, ID_INTEGER_MAX
+from superd_client.wire.framing import FrameTooLarge
+from superd_client.wire.limits import CREDIT_MAX, HEADER_SIZE, ID_INTEGER_MAX
 
 CANCEL: Final = "rpc.cancel"
 CREDIT: Final = "rpc.credit"
@@ -222,15 +223,19 @@ def dump_credit(request_id: RequestId, items: int) -> bytes:
     return b'{"jsonrpc":"2.0","method":"rpc.credit","params":{"id":%b,"n":%d}}' % (dump_id(request_id), items)
 
 
-def dump_item(request_id: RequestId, seq: int, item: bytes, fds: int) -> bytes:
-    """Write `rpc.item` around `item`, which is JSON already."""
-    meta = b',"meta":{"fds":%d}' % fds if fds else b""
-    return b'{"jsonrpc":"2.0","method":"rpc.item","params":{"id":%b,"seq":%d,"item":%b}%b}' % (
-        dump_id(request_id),
-        seq,
-        item,
-        meta,
-    )
+def dump_item_head(request_id: RequestId) -> bytes:
+    """Write the part that all `rpc.item` of a stream begin with."""
+    return b'{"jsonrpc":"2.0","method":"rpc.item","params":{"id":%b,"seq":' % dump_id(request_id)
+
+
+def frame_item(head: bytes, seq: int, item: bytes, fds: int, limit: int) -> bytes:
+    """The frame of an `rpc.item` with this head around `item`, which is JSON already; raises FrameTooLarge."""
+    start = b'%b%d,"item":' % (head, seq)
+    end = b'},"meta":{"fds":%d}}' % fds if fds else b"}}"
+    length = len(start) + len(item) + len(end)
+    if length > limit:
+        raise FrameTooLarge(length, limit)
+    return b"%b%b%b%b" % (length.to_bytes(HEADER_SIZE, "big"), start, item, end)
 
 
 def dump_end(request_id: RequestId) -> bytes:

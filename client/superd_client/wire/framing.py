@@ -42,22 +42,57 @@ def encode_frame(body: bytes, limit: int = FRAME_SIZE_DEFAULT) -> bytes:
 
 #: What all decoders have for which no descriptors came. Nothing is ever put in: the first gets a list of its own.
 _NO_FDS: Final[list[tuple[int, list[int]]]] = []
+#: Bytes of a part of a body that is worth an object of its own; smaller ones are put together. A peer that sends byte by
+#: byte would else make us hold forty times as much as it has sent.
+_PART_MIN: Final = 4096
+
+
+class _Begun:
+    """A body of which a part has come: the parts, each as it was read, so that the whole is put together but once."""
+
+    __slots__ = ("_parts", "length", "missing")
+
+    def __init__(self, length: int, part: bytes) -> None:
+        self.length: Final = length
+        self.missing = length
+        self._parts: list[bytes | bytearray] = []
+        self.add(part)
+
+    def add(self, data: bytes) -> bytes:
+        """Take what has come, and return what is of the frames behind this one."""
+        part, rest = (
+            (data, b"") if len(data) <= self.missing else (data[: self.missing], data[self.missing :])
+        )
+        self.missing -= len(part)
+        if len(part) >= _PART_MIN:
+            self._parts.append(part)
+        elif self._parts and isinstance(last := self._parts[-1], bytearray):
+            last += part
+        else:
+            self._parts.append(bytearray(part))
+        return rest
+
+    def whole(self) -> bytes:
+        """All that has come."""
+        return b"".join(self._parts)
 
 
 class FrameDecoder:
     """Cuts a stream of bytes into bodies. It holds what has arrived and was not yet asked for.
 
-    The buffer grows with the bytes that arrive, never by a declared length, and each byte is copied a fixed
+    What it holds grows with the bytes that arrive, never by a declared length, and each byte is copied a fixed
     number of times however finely the stream is cut.
     """
 
-    __slots__ = ("_base", "_buffer", "_fds", "_limit", "_position", "_walked", "awaited", "surplus")
+    __slots__ = ("_base", "_begun", "_buffer", "_fds", "_limit", "_position", "_walked", "awaited", "surplus")
 
     def __init__(self, limit: int = FRAME_SIZE_DEFAULT) -> None:
         """Accept bodies of at most `limit` bytes."""
         self._limit = limit
         self._buffer: bytes | bytearray = b""
         self._position = 0
+        #: The frame that stands before the buffer, without its header, where it was asked for and has not come as a whole.
+        self._begun: _Begun | None = None
         #: After `next_frame` has returned None: bytes of the frame that has begun, header included, 0 where none has, or
         #: no whole header. Said by the peer, and no larger than the limit.
         self.awaited = 0
@@ -73,12 +108,19 @@ class FrameDecoder:
     @property
     def buffered(self) -> int:
         """Bytes received and not yet handed out."""
-        return len(self._buffer) - self._position
+        return self._base + len(self._buffer) - self._start
 
     @property
     def unfinished(self) -> int | None:
         """Where in the stream the frame begins of which a part has come; None where none has."""
-        return self._base + self._position if self.buffered else None
+        return self._start if self.buffered else None
+
+    @property
+    def _start(self) -> int:
+        """Where in the stream the first frame begins that was not handed out."""
+        if self._begun is None:
+            return self._base + self._position
+        return self._base - (self._begun.length - self._begun.missing) - HEADER_SIZE
 
     @property
     def fds_waiting(self) -> int:
@@ -91,7 +133,10 @@ class FrameDecoder:
         They belong to the frame that holds the last of these bytes: a read of a stream socket goes no further than
         the write whose descriptors it brings.
         """
-        if not self.buffered:
+        if self._begun is not None and self._begun.missing:
+            self._buffer = self._begun.add(data)
+            self._base += len(data) - len(self._buffer)
+        elif self._position == len(self._buffer):
             # The usual case, a read that ends where a frame ends, is cut out of the read itself.
             self._base += len(self._buffer)
             self._buffer, self._position = data, 0
@@ -122,7 +167,10 @@ class FrameDecoder:
 
     def _start_of_last_frame(self) -> int:
         """The place of the stream where the frame begins that holds the last byte received."""
-        start, end = max(self._walked, self._base + self._position), self._base + len(self._buffer)
+        end = self._base + len(self._buffer)
+        if self._begun is not None and not self._buffer:
+            return self._start
+        start = max(self._walked, self._base + self._position)
         while (header := start - self._base) + HEADER_SIZE <= len(self._buffer):
             length = int.from_bytes(self._buffer[header : header + HEADER_SIZE], "big")
             if start + HEADER_SIZE + length >= end:
@@ -133,10 +181,12 @@ class FrameDecoder:
 
     def next_frame(self) -> bytes | None:
         """Return the next body, or None until more bytes come; raises RemoteProtocolError where framing is lost."""
+        if self._begun is not None:
+            return self._finish(self._begun)
         start = self._position + HEADER_SIZE
         if start > len(self._buffer):
             self.awaited = 0
-            if not self.buffered:
+            if self._position == len(self._buffer):
                 # An idle connection must not keep its last read alive.
                 self._base += len(self._buffer)
                 self._buffer, self._position = b"", 0
@@ -147,11 +197,23 @@ class FrameDecoder:
         end = start + length
         if end > len(self._buffer):
             self.awaited = HEADER_SIZE + length
+            self._begun = _Begun(length, self._cut(start, end))
+            self._base += len(self._buffer)
+            self._buffer, self._position = b"", 0
             return None
         self._position = end
+        return self._cut(start, end)
+
+    def _cut(self, start: int, end: int) -> bytes:
         if isinstance(self._buffer, bytes):
             return self._buffer[start:end]
         return bytes(memoryview(self._buffer)[start:end])
+
+    def _finish(self, begun: _Begun) -> bytes | None:
+        if begun.missing:
+            return None
+        self._begun = None
+        return begun.whole()
 
     def take_fds(self) -> tuple[int, ...]:
         """The descriptors of the frame that was handed out last; whoever takes them owns them."""
@@ -169,6 +231,8 @@ class FrameDecoder:
 
         This decoder is as after `abandon`, and owns none of these descriptors any more.
         """
+        if self._begun is not None:
+            self._ungather(self._begun)
         unread: list[Arrival] = []
         position, rest = self._position, memoryview(self._buffer)
         for start, fds in self._fds:
@@ -183,11 +247,18 @@ class FrameDecoder:
         self.abandon()
         return unread
 
+    def _ungather(self, begun: _Begun) -> None:
+        """Hold the frame that has begun as if it had not been asked for."""
+        self._base, self._position = self._start, 0
+        self._buffer = b"".join((begun.length.to_bytes(HEADER_SIZE, "big"), begun.whole(), self._buffer))
+        self._begun = None
+
     def abandon(self) -> None:
         """Nothing more is asked for: what waits is surplus."""
         for _, fds in self._fds:
             self.surplus.extend(fds)
         self._fds.clear()
+        self._begun = None
         self._base += len(self._buffer)
         self._buffer, self._position = b"", 0
 

@@ -17,7 +17,8 @@ from superd_client.wire.control import (
     ItemHead,
     dump_credit,
     dump_goaway,
-    dump_item,
+    dump_item_head,
+    frame_item,
     may_be_control,
     parse_control,
     peek_item,
@@ -266,7 +267,7 @@ class ServerConnection(Connection):
         """The call is a stream: items may be sent within `credit`, and what `rpc.credit` adds."""
         self._check_may_reply(request_id)
         self._outflows = self._outflows or {}
-        self._outflows[request_id] = Outflow(credit)
+        self._outflows[request_id] = Outflow(credit, dump_item_head(request_id))
 
     def open_inflow(self, request_id: RequestId, credit: int, parse: ParseItem) -> bytes:
         """The call is an upload: let the peer send `credit` items, or none yet; return the bytes to write."""
@@ -295,7 +296,7 @@ class ServerConnection(Connection):
         self._check_may_reply(request_id)
         outflow = opened(self._outflows, request_id)
         outflow.check()
-        frame = encode_frame(dump_item(request_id, outflow.next_seq, item, fds), self.send_limit)
+        frame = frame_item(outflow.head, outflow.next_seq, item, fds, self.send_limit)
         outflow.take()
         return frame
 

@@ -9,13 +9,14 @@ from superd_client.wire.limits import CREDIT_MAX
 
 
 class Outflow:
-    """The end that sends items. `credit` is how many more the peer takes now."""
+    """The end that sends items. `credit` is how many more the peer takes now; `head` is what its messages begin with."""
 
-    __slots__ = ("credit", "ended", "next_seq")
+    __slots__ = ("credit", "ended", "head", "next_seq")
 
-    def __init__(self, credit: int) -> None:
+    def __init__(self, credit: int, head: bytes = b"") -> None:
         """Begin with the credit that the peer gave with the call."""
         self.credit = credit
+        self.head = head
         self.next_seq = 0
         self.ended = False
 
