@@ -78,7 +78,15 @@ async def _done(step: Future[Any]) -> Any:
     Where this is cancelled the step is not: it would stay in the queue of the workers all the same, where nobody
     counts it, for as long as they are busy. It is not begun when its turn comes (`_guarded`).
     """
-    return await asyncio.shield(asyncio.wrap_future(step))
+    future = asyncio.wrap_future(step)
+    future.add_done_callback(_look_at)
+    return await asyncio.shield(future)
+
+
+def _look_at(future: asyncio.Future[Any]) -> None:
+    """What a thread raises after the cancellation is told by whoever keeps its outcome, and is no oversight."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _guarded(work: Work, function: Callable[..., Any], *arguments: Any) -> Any:
