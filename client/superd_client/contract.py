@@ -148,6 +148,11 @@ class Method(Generic[P, R]):
         """Whether an answer can be given a second time: neither params nor result hold descriptors."""
         return not (self._params_reader.holds_descriptors or self._result_reader.holds_descriptors)
 
+    @property
+    def result_holds_descriptors(self) -> bool:
+        """Whether results may take descriptors along."""
+        return self._result_reader.holds_descriptors
+
     @override
     def __repr__(self) -> str:
         """Show what a reader needs to recognise it."""
@@ -189,6 +194,8 @@ class Method(Generic[P, R]):
         """
         if type(value) is not self.result:
             value = self._result_adapter.validate_python(value, strict=True)
+        elif outgoing is None and self._result_proof.holds(value):
+            return self._result_writer.write_proved(value)
         body = self._result_writer.write(value, outgoing)
         self._result_proof.check(value, body, outgoing.looked_at() if outgoing is not None else None)
         return body

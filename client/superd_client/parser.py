@@ -5,7 +5,7 @@ strict mode pydantic takes a date, an enumeration or a set out of JSON, but not 
 pass would leave.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, NotRequired, TypeAlias, Union
 
 from pydantic import Discriminator, ValidationError, with_config
@@ -50,6 +50,11 @@ class CallParser:
         self._methods: Final[Mapping[str, Method[Any, Any]]] = {method.name: method for method in methods}
         self._reader: Final = (
             StrictReader[Any](_call_fields(self._methods.values())) if self._methods else None
+        )
+        #: Reads the members of a call of one of these methods, whose params fit if there are any; raises anything otherwise,
+        #: and does not look whether descriptors came.
+        self.read_members: Final[Callable[[bytes], dict[str, Any]]] = (
+            _read_nothing if self._reader is None else self._reader.read
         )
         #: How many parts of a fault's place stand before the params: of several methods the first is the name.
         self._place_of_params: Final = 1 if len(self._methods) == 1 else 2
@@ -126,6 +131,10 @@ class CallParser:
 
     def _not_found(self, name: str) -> ErrorObject:
         return method_not_found(_nearest(name[:METHOD_NAME_MAX], self._methods))
+
+
+def _read_nothing(_body: bytes) -> dict[str, Any]:
+    raise KeyError("there are no methods")
 
 
 def method_not_found(nearest: list[str]) -> ErrorObject:

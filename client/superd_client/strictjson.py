@@ -82,7 +82,11 @@ class StrictReader(Generic[T]):
         elif self._may_hold_nan and may_say_nan(body):
             parse_json(body)  # the words may stand in a string
         try:
-            value: T = _read(self._validate, body, received)
+            value: T = (
+                self._validate(body, strict=True)
+                if received is None
+                else _read(self._validate, body, received)
+            )
         except ValidationError:
             if len(body) > ALL_FAULTS_SIZE_MAX or self._validate is self._find_all:
                 raise

@@ -111,7 +111,7 @@ class Account:
 
         Where not, it waits for room.
         """
-        self._end_frame()
+        self.end_frame()
         if size > FRAME_FREE and self._quota.take(self.uid, size) is not None:
             if not self._never_waits:
                 self._wanted = size
@@ -124,7 +124,7 @@ class Account:
     def hold(self, size: int) -> None:
         """Charge a message that was read to its end and is kept. To be given back by `release`."""
         self._quota.charge(self.uid, size)
-        self._end_frame()
+        self.end_frame()
         self._check()
 
     def release(self, size: int) -> None:
@@ -140,7 +140,8 @@ class Account:
         elif more < 0:
             self._buffers.give(self.uid, -more)
 
-    def _end_frame(self) -> None:
+    def end_frame(self) -> None:
+        """The frame that was received has been read to its end; `hold` does this as well."""
         if self.receiving:
             self._buffers.give(self.uid, self.receiving)
             self.receiving = 0
@@ -206,6 +207,6 @@ class Account:
     def close(self) -> None:
         """Give back what the connection itself holds. What its calls hold was given back when they ended."""
         self.never_wait()
-        self._end_frame()
+        self.end_frame()
         self.set_replies(0)
         del self._holder  # nobody waits

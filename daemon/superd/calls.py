@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+import functools
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 from superd.buffers import MESSAGE_FREE, Account
@@ -37,6 +39,14 @@ _NOT_CARRIED_OVER: Final = ErrorObject(
 )
 
 
+#: Begins a task at once, where Python can do that. Built directly: not every loop's own way passes the argument on.
+_task: Final[Callable[..., asyncio.Task[None]]] = (
+    functools.partial(asyncio.Task, eager_start=True)  # type: ignore[call-arg]  # it is there then
+    if sys.version_info >= (3, 12)
+    else asyncio.Task
+)
+
+
 class Calls:
     """The calls of one connection. `on_progress` is called when one was answered, and when one has ended.
 
@@ -45,23 +55,23 @@ class Calls:
     """
 
     __slots__ = (
-        "_caller",
         "_charges",
-        "_connection",
         "_context",
         "_dispatcher",
         "_loop",
         "_next_turn",
         "_on_progress",
         "_outbox",
-        "_running",
         "_to_watch",
         "_uid",
         "_unanswered",
+        "caller",
+        "connection",
         "failed",
         "open_streams",
         "peer_is_gone",
         "refuses_streams",
+        "running",
         "served",
         "streams",
     )
@@ -79,10 +89,10 @@ class Calls:
         next_turn: Callable[[], Awaitable[None]],
     ) -> None:
         """Allow so many open `streams`, uploads among them; each waits for `next_turn` before it sends some more items."""
-        self._caller = caller
+        self.caller: Final = caller
         self._uid = caller.uid
         self._dispatcher = dispatcher
-        self._connection = connection
+        self.connection: Final = connection
         self._outbox = outbox
         self._charges = Charges(dispatcher.quotas, account)
         self.streams = streams
@@ -90,7 +100,8 @@ class Calls:
         self._next_turn = next_turn
         self._loop = asyncio.get_running_loop()
         self._context = dispatcher.base_context
-        self._running: set[Work] = set()
+        #: What runs, streams and notifications among it.
+        self.running: Final[set[Work]] = set()
         self._unanswered: dict[RequestId, Work] = {}
         #: What was begun and has a deadline that nobody watches yet.
         self._to_watch: list[Work] = []
@@ -106,32 +117,86 @@ class Calls:
 
     def is_full(self, limit: int) -> bool:
         """Whether as much as `limit` runs beside open streams (protocol §14.13)."""
-        return len(self._running) - self.open_streams >= limit
-
-    @property
-    def running(self) -> int:
-        """How many calls run, streams and notifications among them."""
-        return len(self._running)
+        return len(self.running) - self.open_streams >= limit
 
     @property
     def all_ended(self) -> bool:
         """Whether nothing runs at all."""
-        return not self._running
+        return not self.running
 
     def tasks(self, *, streams: bool) -> set[asyncio.Task[None]]:
         """What runs: streams alone, or all else, uploads among it."""
         return {
-            work.task
-            for work in self._running
-            if work.task is not None and (work.sink is not None) is streams
+            work.task for work in self.running if work.task is not None and (work.sink is not None) is streams
         }
 
     # --- begin -----------------------------------------------------------------------------------------------------
 
+    def admit(self, call: Request | Notification, size: int) -> None:
+        """Carry out a call of `size` bytes that was read, judged and found good elsewhere."""
+        self.connection.body_size = size
+        if isinstance(call, Request):
+            self.connection.in_flight.add(call.id)
+        self.begin(call)
+
+    def finish_inline(self, work: Work) -> None:
+        """Answer a call whose inline handler has run; that of the work's endpoint gives what it gave."""
+        if isinstance(work.call, Request):
+            self.connection.in_flight.add(work.call.id)
+        self._register(work, work.call)
+        self._dispatcher.carry_out_inline(work, self._context.copy())
+
+    def start(self, work: Work, steps: Coroutine[Any, Any, None]) -> None:
+        """Carry a call out by `steps`."""
+        # Not in the context of the call whose end may have made room for this one.
+        work.task = self._loop.create_task(steps, context=self._context.copy())
+        if work.due_usec is not None:
+            self._to_watch.append(work)
+
+    def begin_plain(
+        self, work: Work, carry_out: Callable[[Work, "Calls"], Coroutine[Any, Any, None]]
+    ) -> bool:
+        """Carry out a call that was read, judged and found good elsewhere, and holds nothing beside being one.
+
+        False, and nothing is done, where it may be too much.
+        """
+        if self._charges.take_plain(self._uid) is not None:
+            return False
+        call = work.call
+        self.running.add(work)
+        if isinstance(call, Request):
+            self.connection.in_flight.add(call.id)
+            self._unanswered[call.id] = work
+        work.task = _task(
+            carry_out(work, self), loop=self._loop, context=self._context.copy(), name=call.method
+        )
+        if work.due_usec is not None and not work.answered:
+            self._dispatcher.lookout.note(work, work.due_usec)
+        return True
+
+    def finish_plain(self, work: Work, reply: bytes) -> None:
+        """A call that holds nothing beside being one has ended; `reply` is the frame of its result, b"" where none is due."""
+        self.running.discard(work)
+        self._charges.give_plain(self._uid)
+        work.answered = True
+        if work.deadline is not None:
+            work.deadline.cancel()
+        if isinstance(work.call, Request):
+            in_flight, request_id = self.connection.in_flight, work.call.id
+            in_flight.discard(request_id)
+            del self._unanswered[request_id]
+            if not self.peer_is_gone:
+                self.served += 1
+                if in_flight or self._outbox.is_held:
+                    self._outbox.add(reply, more_follows=True)
+                else:
+                    self._outbox.write((reply,))
+        self._on_progress()
+
     def begin(self, call: Request | Notification) -> None:
         """Carry out `call`, or refuse it."""
         if self.peer_is_gone and isinstance(call, Request):
-            self._dispatcher.abandoned(call, self._caller, self._dispatcher.call_id(call))
+            self._dispatcher.abandoned(call, self.caller, self._dispatcher.call_id(call))
             _release(call)
             return
         if isinstance(call.params, ErrorObject):
@@ -139,10 +204,15 @@ class Calls:
             return
         endpoint = self._dispatcher.endpoints[call.method]
         due = call.meta.get("deadline_usec")
-        context = self._dispatcher.call_context(call, endpoint, self._caller)
+        context = self._dispatcher.call_context(call, endpoint, self.caller)
         work = Work(self, call, endpoint, context, due)
-        size = self._connection.body_size
-        is_plain = endpoint.kind is _CALL and call.received is None and size <= MESSAGE_FREE
+        size = self.connection.body_size
+        is_plain = (
+            endpoint.kind is _CALL
+            and call.received is None
+            and size <= MESSAGE_FREE
+            and not endpoint.is_inline
+        )
         if not is_plain or self._charges.take_plain(self._uid) is not None:
             exceeded = self._charges.begin(work, size)
             if exceeded is not None:
@@ -151,13 +221,16 @@ class Calls:
         if (call.fingerprint is not None or endpoint.kind is not _CALL) and not self._prepare(work, call):
             self._charges.end(work)
             return
-        self._running.add(work)
+        self._register(work, call)
+        if endpoint.is_inline:
+            self._dispatcher.carry_out_inline(work, self._context.copy())
+            return
+        self.start(work, self._dispatcher.carry_out(work))
+
+    def _register(self, work: Work, call: Request | Notification) -> None:
+        self.running.add(work)
         if isinstance(call, Request):
             self._unanswered[call.id] = work
-        if due is not None:
-            self._to_watch.append(work)
-        # Not in the context of the call whose end may have made room for this one.
-        work.task = self._loop.create_task(self._dispatcher.carry_out(work), context=self._context.copy())
 
     def _prepare(self, work: Work, call: Request | Notification) -> bool:
         """Look whether a call with a key is to be carried out, or prepare for items; False where it was answered."""
@@ -194,10 +267,10 @@ class Calls:
 
     def _fail(self, call: Request | Notification, error: ErrorObject) -> None:
         """Answer a call that is in flight and was not begun."""
-        error = self._dispatcher.failed(error, call, self._caller, self._dispatcher.call_id(call))
+        error = self._dispatcher.failed(error, call, self.caller, self._dispatcher.call_id(call))
         if isinstance(call, Request):
             self.failed += 1
-            self._send(self._connection.send_failure(call.id, error))
+            self._send(self.connection.send_failure(call.id, error))
         _release(call)
 
     def _open(self, work: Work, call: Request | Notification) -> ErrorObject | None:
@@ -217,15 +290,15 @@ class Calls:
         return None
 
     def _open_stream(self, work: Work, call: Request) -> None:
-        self._connection.open_outflow(call.id, call.meta.get("credit", STREAM_CREDIT_DEFAULT))
+        self.connection.open_outflow(call.id, call.meta.get("credit", STREAM_CREDIT_DEFAULT))
         span = call.meta.get("gap_usec")
         gap = None if span is None else Gap(work, span, self._dispatcher.deadlines)
-        work.sink = ItemSink(work, self._connection, self._outbox, call.id, gap, self._next_turn)
+        work.sink = ItemSink(work, self.connection, self._outbox, call.id, gap, self._next_turn)
 
     def _open_upload(self, work: Work, call: Request) -> None:
         def grant(items: int) -> None:
             if not work.answered:
-                self._send(self._connection.send_credit(call.id, items))
+                self._send(self.connection.send_credit(call.id, items))
 
         def starve(error: ErrorObject) -> None:
             self.stop(work, error)
@@ -233,7 +306,7 @@ class Calls:
         def taken(item: Charged) -> None:
             self._charges.item_taken(work, item)
 
-        credit = self._connection.open_inflow(call.id, STREAM_CREDIT_DEFAULT, work.endpoint.decode_item)
+        credit = self.connection.open_inflow(call.id, STREAM_CREDIT_DEFAULT, work.endpoint.decode_item)
         self._send(credit)
         if work.endpoint.is_async:
             work.source = LoopItems[Any](grant, starve, taken)
@@ -249,7 +322,7 @@ class Calls:
     def put_item(self, work: Work, item: Item) -> None:
         """Hand the next item of an upload to its handler."""
         if work.source is not None:
-            work.source.put(self._charges.item_came(work, item.value, self._connection.body_size, item.fds))
+            work.source.put(self._charges.item_came(work, item.value, self.connection.body_size, item.fds))
 
     def cut_streams(self) -> None:
         """The peer sends nothing more: neither items nor credit."""
@@ -266,7 +339,7 @@ class Calls:
         if not work.answered:
             self._settle(work)
             if self.peer_is_gone and isinstance(work.call, Request):
-                self._dispatcher.abandoned(work.call, self._caller, work.context.call_id)
+                self._dispatcher.abandoned(work.call, self.caller, work.context.call_id)
             else:
                 self._answer(work.call, self._dispatcher.work_failed(work, error))
         work.cancel()
@@ -279,13 +352,13 @@ class Calls:
 
     def stop_streams(self) -> None:
         """End the streams behind their last item: a restart does not carry them over. Uploads go on."""
-        for work in tuple(self._running):
+        for work in tuple(self.running):
             if work.sink is not None:
                 self.stop(work, _NOT_CARRIED_OVER)
 
     def stop_all(self, error: ErrorObject) -> None:
         """Stop everything."""
-        for work in tuple(self._running):
+        for work in tuple(self.running):
             self.stop(work, error)
 
     def abandon(self) -> None:
@@ -297,14 +370,20 @@ class Calls:
         if self.peer_is_gone:
             return
         self.peer_is_gone = True
-        for work in tuple(self._running):
+        for work in tuple(self.running):
             if isinstance(work.call, Request) and work.keyed is None:
                 self.stop(work, CANCELLED)
 
     def ended(self, work: Work, outcome: Outcome | None) -> None:
         """Nothing of it runs any more; answer, unless that was done before."""
-        self._running.discard(work)
-        if work.step is None and work.endpoint.kind is _CALL and not self._charges.holdings:
+        self.running.discard(work)
+        endpoint = work.endpoint
+        if (
+            work.step is None
+            and endpoint.kind is _CALL
+            and not endpoint.is_inline
+            and not self._charges.holdings
+        ):
             self._charges.give_plain(self._uid)
         elif work.step is None or work.step.done():
             self._end_charges(work)
@@ -316,7 +395,7 @@ class Calls:
                 self._answer_result(work, outcome)
             elif outcome is not None:
                 self._answer(work.call, outcome)
-        if work.call.received is not None and (work.endpoint.is_async or not work.started):
+        if work.call.received is not None and (endpoint.is_async or endpoint.is_inline or not work.started):
             work.release()  # a thread may still use them, and releases them itself
         self._on_progress()
 
@@ -347,7 +426,7 @@ class Calls:
                 carried.close()
             return
         try:
-            frame = self._connection.send_result(call.id, result, 0 if carried is None else len(carried.fds))
+            frame = self.connection.send_result(call.id, result, 0 if carried is None else len(carried.fds))
             self.served += 1
             if carried is None:
                 self._send(frame)
@@ -364,15 +443,15 @@ class Calls:
         """The kernel did not pass the descriptors of a result, and nothing of it was sent."""
         if not self.peer_is_gone:
             failure = self._dispatcher.not_served(work, refused_descriptors(error))
-            self._send(self._connection.send_refusal(call.id, failure))
+            self._send(self.connection.send_refusal(call.id, failure))
 
     def _answer(self, call: Request | Notification, error: ErrorObject) -> None:
         if isinstance(call, Request) and not self.peer_is_gone:
             self.failed += 1
-            self._send(self._connection.send_failure(call.id, error))
+            self._send(self.connection.send_failure(call.id, error))
 
     def _send(self, frame: bytes) -> None:
-        self._outbox.add(frame, more_follows=self._connection.calls_in_flight > 0)
+        self._outbox.add(frame, more_follows=self.connection.calls_in_flight > 0)
 
 
 def _release(call: Request | Notification) -> None:

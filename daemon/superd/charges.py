@@ -107,10 +107,17 @@ class Charges:
         self._waiting_fds = 0
 
     def begin(self, work: Work, size: int) -> Exceeded | None:
-        """Charge a call whose message has `size` bytes, or say why not; then nothing is charged."""
+        """Charge a call whose message has `size` bytes, or say why not; then nothing is charged.
+
+        An inline one is over before anything else happens: it is never in flight beside others, and its message is not
+        kept. So it holds nothing but the descriptors that came with it.
+        """
         endpoint = work.endpoint
         if self._has_rate and (exceeded := take_rate(self._quotas, self._uid, endpoint)) is not None:
             return exceeded
+        if endpoint.is_inline:
+            self._account.end_frame()
+            return None if work.call.received is None else self._take_descriptors(work)
         quota = self._calls if endpoint.kind is _CALL else self._quotas.streams
         if quota.take(self._uid) is not None and (exceeded := take(quota, self._uid, endpoint)) is not None:
             return exceeded
@@ -124,8 +131,9 @@ class Charges:
 
     def end(self, work: Work) -> None:
         """Give back what it holds: nothing of it runs any more."""
-        quota = self._calls if work.endpoint.kind is _CALL else self._quotas.streams
-        quota.give(self._uid)
+        if not work.endpoint.is_inline:
+            quota = self._calls if work.endpoint.kind is _CALL else self._quotas.streams
+            quota.give(self._uid)
         if self.holdings and (holding := self.holdings.pop(work, None)) is not None:
             self._give(holding.size, holding.fds)
             self._take_from_queue(holding.waiting_fds)

@@ -12,7 +12,7 @@ from typing import Final
 _SWEEP_MIN: Final = 64
 
 #: Longest single wait in seconds: no loop takes a timer for the far future. One that fires early is set again.
-_WAIT_MAX: Final = 86_400.0
+WAIT_MAX: Final = 86_400.0
 
 
 def now_usec() -> int:
@@ -88,7 +88,7 @@ class Deadlines:
             # Whole milliseconds, rounded up: uvloop has no others, and would fire too early.
             seconds = -((now_usec() - self._heap[0][0]) // 1000) / 1000
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(min(max(seconds, 0.0), _WAIT_MAX), self._fire)
+            self._timer = loop.call_later(min(max(seconds, 0.0), WAIT_MAX), self._fire)
 
     def _fire(self) -> None:
         now = now_usec()

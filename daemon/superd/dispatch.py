@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import contextvars
+import inspect
 import itertools
 import os
 import secrets
@@ -17,6 +18,7 @@ from superd.deadlines import Deadlines, now_usec
 from superd.guard import Guard
 from superd.handlers import Endpoint, Kind
 from superd.journal import MessageId, get_logger
+from superd.lookout import Lookout
 from superd.peer import Caller
 from superd.peer_log import PeerLog
 from superd.quota import Quotas, Totals
@@ -73,27 +75,33 @@ class Dispatcher:
         without a `window` of keys its own, and without `quotas` those of the manual.
         """
         self.endpoints: Final = endpoints
-        self._guard = guard or Guard.of_defaults({name: each.access for name, each in endpoints.items()})
-        self.screen: Final = self._guard.screen
+        self.guard: Final = guard or Guard.of_defaults(
+            {name: each.access for name, each in endpoints.items()}
+        )
+        self.screen: Final = self.guard.screen
         self.repeats: Final = Repeats(Window(DEFAULT_LIMITS, now_usec()) if window is None else window)
         self.deadlines: Final = Deadlines()
+        self.lookout: Final = Lookout(self.deadlines)
         self.quotas: Final = quotas or Quotas(Totals(), privileged=(0, os.geteuid()))
         self.buffers: Final = Buffers(self.quotas.buffered)
         self.peers: Final = PeerLog(stats, self.quotas.privileged)
         #: What each call's own context is a copy of, that of the server's start: nothing that any caller has set.
         self.base_context = contextvars.copy_context()
-        self._states = states
+        self.states: Final = states
         self._workers = workers
-        self._stats = stats
-        self._on_change = on_change
+        self.stats: Final = stats
+        self.on_change: Final = on_change
         self._log = get_logger()
         self.log_successes = log_successes
-        self._call_ids = map("{}-{:x}".format, itertools.repeat(secrets.token_hex(6)), itertools.count(1))
+        #: Names for calls that have none.
+        self.call_ids: Final = map(
+            "{}-{:x}".format, itertools.repeat(secrets.token_hex(6)), itertools.count(1)
+        )
 
     def call_id(self, call: Request | Notification | None) -> str:
         """The id that the caller gave, or a new one."""
         given = call.call_id if call is not None else None
-        return given if given is not None else next(self._call_ids)
+        return given if given is not None else next(self.call_ids)
 
     def call_context(
         self, call: Request | Notification, endpoint: Endpoint, caller: Caller, call_id: str | None = None
@@ -104,7 +112,7 @@ class Dispatcher:
             method=call.method,
             call_id=call_id or self.call_id(call),
             caller=caller,
-            state=self._states.get(endpoint.service),
+            state=self.states.get(endpoint.service),
             deadline=None if due is None else due / 1e6,
             sensitive=call.params if endpoint.method.holds_secrets else None,
         )
@@ -121,19 +129,21 @@ class Dispatcher:
         context.log.info("repeat answered", first_call_id=found.call_id)
         if isinstance(found.answer, ErrorObject):
             return self.work_failed(work, found.answer)
-        self._stats.calls_served += 1
+        self.stats.calls_served += 1
         return found.answer
 
     async def carry_out(self, work: Work) -> None:
-        """Run the handler and tell the owner of `work` what became of it. The body of the work's task."""
-        work.started = started = time.monotonic_ns()
-        call, endpoint = work.call, work.endpoint
+        """Run the handler and tell the owner of `work` what became of it. The body of the work's task.
+
+        Where the work is `started` its handler has run elsewhere, and that of its endpoint gives what that one gave.
+        """
+        call, endpoint, has_run = work.call, work.endpoint, work.started != 0
         outcome: Outcome | None = None
-        self._stats.calls_in_flight += 1
-        self._stats.notifications += isinstance(call, Notification)
+        self.stats.calls_in_flight += 1
+        self.stats.notifications += isinstance(call, Notification)
         try:
-            if work.due_usec is not None:
-                self._check_deadline(work.due_usec, started)
+            if not has_run:
+                self._note_begin(work)
             if endpoint.is_async and endpoint.kind is Kind.CALL and work.keyed is None:
                 value = await endpoint.handler(call.params, work.context)
             else:
@@ -151,13 +161,23 @@ class Dispatcher:
             outcome = _INTERNAL_ERROR  # where even the telling fails: an exception may be anything
             outcome = self._raised(work, error)
         finally:
-            self._stats.calls_in_flight -= 1
+            self.stats.calls_in_flight -= 1
             if isinstance(outcome, bytes):
                 self._served(work)
             if work.keyed is not None:
                 self._keep(work, work.keyed, outcome)
-            self._on_change()
+            self.on_change()
             work.owner.ended(work, outcome)
+
+    def carry_out_inline(self, work: Work, context: contextvars.Context) -> None:
+        """As `carry_out`, in `context`, for a call whose handler is inline and never waits: it has ended when this returns."""
+        try:
+            context.run(self.carry_out(work).send, None)
+        except StopIteration:
+            pass
+        except BaseException as error:  # noqa: BLE001 - what a task would raise: not even the telling worked
+            told = {"message": "a call has failed, and could not be told of", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(told)
 
     def _keep(self, work: Work, keyed: Keyed, outcome: Outcome | None) -> None:
         """Keep what a call with a key came to, where that is not done: its task has ended."""
@@ -189,11 +209,14 @@ class Dispatcher:
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises is an answer
             keyed.end(_explain(work.endpoint, error))
 
-    def _check_deadline(self, due_usec: int, now_nsec: int) -> None:
-        """Raise CallEnded if it has passed; else what the handler calls must end by then, too."""
-        if due_usec * 1000 <= now_nsec:
+    def _note_begin(self, work: Work) -> None:
+        """Raise CallEnded if its deadline has passed; else what the handler calls must end by then, too."""
+        work.started, due = time.monotonic_ns(), work.due_usec
+        if due is None:
+            return
+        if due * 1000 <= work.started:
             raise CallEnded(LATE)
-        current_deadline.set(due_usec)
+        current_deadline.set(due)
 
     async def _run_other(self, work: Work) -> Any:
         """Run what is not simply a coroutine; the result of the call."""
@@ -206,24 +229,27 @@ class Dispatcher:
                 items = PlainItems(self._workers, work, items)
             return await _produce(work, items, work.sink)
         arguments = (params, context) if work.source is None else (params, work.source, context)
+        return await self._call(work, *arguments)
+
+    async def _call(self, work: Work, *arguments: Any) -> Any:
+        """Call the handler where it belongs."""
+        endpoint = work.endpoint
         if endpoint.is_async:
             return await endpoint.handler(*arguments)
+        if endpoint.is_inline:
+            return _at_once(endpoint, endpoint.handler(*arguments))
         return await call_plain(self._workers, work, *arguments)
 
     async def _run_keyed(self, work: Work, keyed: Keyed) -> Any:
         """Run a call with a key. What its handler decides is kept, also where its caller was told meanwhile that it was cancelled."""
         keyed.ran = True
-        arguments = work.call.params, work.context
-        if work.endpoint.is_async:
-            value = await work.endpoint.handler(*arguments)
-        else:
-            value = await call_plain(self._workers, work, *arguments)
+        value = await self._call(work, work.call.params, work.context)
         if work.answered:
             keyed.end(work.endpoint.method.write_result(value)[0])
         return value
 
     def _served(self, work: Work) -> None:
-        self._stats.calls_served += 1
+        self.stats.calls_served += 1
         if self.log_successes:
             self._log.debug(
                 "call served", **_fields(work.call, work.context.caller, work.context.call_id, work.started)
@@ -263,11 +289,11 @@ class Dispatcher:
         `started` is in nanoseconds of CLOCK_MONOTONIC; of `cause`, or that of an InternalFault, the journal gets the
         traceback, the caller nothing.
         """
-        self._stats.notifications_failed += isinstance(call, Notification)
+        self.stats.notifications_failed += isinstance(call, Notification)
         if error.code in _REFUSALS:
-            self._stats.calls_refused += 1
+            self.stats.calls_refused += 1
         else:
-            self._stats.calls_failed += 1
+            self.stats.calls_failed += 1
         if self.peers.limit.allows(caller.uid, error=error.code == ErrorCode.INTERNAL_ERROR):
             self._log_failed(error, call, caller, _fields(call, caller, call_id, started), cause)
         return error.with_data(call_id=call_id)
@@ -285,7 +311,7 @@ class Dispatcher:
         fields |= {"code": int(error.code), "reason": error.message, **self._hidden(call)}
         if error.code == ErrorCode.RESOURCE_EXHAUSTED:
             fields |= {name: error.data.get(name) for name in ("resource", "used", "limit")}
-        denial = None if call is None else self._guard.explain_denial(error, call.method, caller)
+        denial = None if call is None else self.guard.explain_denial(error, call.method, caller)
         if denial is not None:
             self._log.warning("call denied", message_id=MessageId.CALL_DENIED, **fields, **denial)
         elif error.code in _REFUSALS:
@@ -305,12 +331,12 @@ class Dispatcher:
 
     def not_served(self, work: Work, error: ErrorObject) -> ErrorObject:
         """Take back that a call was served: its result cannot be sent. To be called as soon as it has ended."""
-        self._stats.calls_served -= 1
+        self.stats.calls_served -= 1
         return self.work_failed(work, error)
 
     def abandoned(self, call: Request | Notification, caller: Caller, call_id: str) -> None:
         """Count and log a call whose caller went away."""
-        self._stats.calls_failed += 1
+        self.stats.calls_failed += 1
         if self.peers.limit.allows(caller.uid):
             fields = _fields(call, caller, call_id, None)
             self._log.info("peer vanished, call cancelled", message_id=MessageId.PEER_VANISHED, **fields)
@@ -335,6 +361,17 @@ async def _produce(work: Work, items: Any, sink: Sink) -> None:
             sink.send(body, carried)
     finally:
         await items.aclose()
+
+
+def _at_once(endpoint: Endpoint, value: Any) -> Any:
+    """What an inline handler returned; raises TypeError for what is no result yet, as of a function that hides a coroutine."""
+    if not inspect.isawaitable(value):
+        return value
+    if inspect.iscoroutine(value):
+        value.close()
+    raise TypeError(
+        f"the handler of {endpoint.method.name} is inline and returned an awaitable: leave inline out"
+    )
 
 
 def _sentence(text: str) -> str:

@@ -23,7 +23,11 @@ class Kind(Enum):
 
 
 class Endpoint(NamedTuple):
-    """A method and the function that carries it out; `is_async` says that it runs on the loop."""
+    """A method and the function that carries it out.
+
+    `is_async` says that it is a task on the loop, `is_inline` that it is called on the loop and never waits; where neither
+    is so, it runs on a worker thread.
+    """
 
     method: Method[Any, Any]
     handler: Callable[..., Any]
@@ -31,6 +35,7 @@ class Endpoint(NamedTuple):
     service: str
     kind: Kind = Kind.CALL
     access: Access = "public"
+    is_inline: bool = False
 
     @property
     def write_item(self) -> Callable[[Any], tuple[bytes, Outgoing | None]]:
@@ -73,11 +78,26 @@ def kind_of(method: Method[Any, Any]) -> Kind:
     return Kind.UPLOAD if isinstance(method, Upload) else Kind.CALL
 
 
+def check_inline(method: Method[Any, Any]) -> None:
+    """Raise TypeError where no handler of `method` could run inline."""
+    kind = kind_of(method)
+    if kind is not Kind.CALL:
+        message = f"{method.name} cannot be inline: it is {_WORDS[kind]}, which waits for its peer; leave inline out"
+        raise TypeError(message)
+
+
 def make_endpoint(
-    method: Method[Any, Any], handler: Callable[..., Any], service: str, access: Access
+    method: Method[Any, Any],
+    handler: Callable[..., Any],
+    service: str,
+    access: Access,
+    *,
+    inline: bool = False,
 ) -> Endpoint:
     """Check that `handler` can carry `method` out; raises TypeError that says what it would have to be."""
     kind = kind_of(method)
+    if inline:
+        check_inline(method)
     _check_signature(method.name, handler, _PARAMETERS[kind])
     yields_async = _is(inspect.isasyncgenfunction, handler)
     yields = yields_async or _is(inspect.isgeneratorfunction, handler)
@@ -92,7 +112,13 @@ def make_endpoint(
         )
         raise TypeError(message)
     is_async = yields_async or _is(inspect.iscoroutinefunction, handler)
-    return Endpoint(method, handler, is_async, service, kind, access)
+    if inline and is_async:
+        message = (
+            f"the handler of {method.name} cannot be inline: an async def may wait; "
+            "make it a plain def that only computes, or leave inline out"
+        )
+        raise TypeError(message)
+    return Endpoint(method, handler, is_async, service, kind, access, inline)
 
 
 def _check_signature(method: str, handler: Callable[..., Any], parameters: tuple[str, ...]) -> None:

@@ -1,7 +1,7 @@
 """What goes out to one peer: frames are gathered and written together, and what makes more of them waits for room."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from superd.buffers import Account
@@ -11,7 +11,7 @@ from superd_client.wire.errors import ErrorCode, ErrorObject
 from superd_client.wire.framing import FrameTooLarge
 
 #: Bytes of frames that are gathered before they are written: more makes the peer wait, less costs system calls.
-_FLUSH_SIZE: Final = 4096
+FLUSH_SIZE: Final = 4096
 
 #: Who waits where nobody does. Nothing is ever put in: the first gets a list of its own.
 _NOBODY: Final[list[asyncio.Future[None]]] = []
@@ -30,18 +30,19 @@ class Outbox:
     __slots__ = (
         "_account",
         "_flush_scheduled",
-        "_frames",
         "_loop",
         "_size",
         "_transport",
         "_waiters",
+        "gathered",
         "is_held",
     )
 
     def __init__(self, account: Account) -> None:
         """Prepare; nothing may be added before `start`. What the kernel does not take is charged to `account`."""
         self._account = account
-        self._frames: list[bytes] = []
+        #: Frames that are not written yet.
+        self.gathered: list[bytes] = []
         self._size = 0
         self._flush_scheduled = False
         self._waiters = _NOBODY
@@ -65,9 +66,9 @@ class Outbox:
 
     def add(self, frame: bytes, *, more_follows: bool) -> None:
         """Send `frame`, together with others where `more_follows` before long."""
-        self._frames.append(frame)
+        self.gathered.append(frame)
         self._size += len(frame)
-        if self._size >= _FLUSH_SIZE:
+        if self._size >= FLUSH_SIZE:
             self.flush()
         elif self.is_held:
             return
@@ -89,8 +90,13 @@ class Outbox:
     def flush(self) -> None:
         """Write what was gathered."""
         self._flush_scheduled = False
-        if self._frames:
-            frames, self._frames, self._size = self._frames, [], 0
+        self.write(())
+
+    def write(self, frames: Sequence[bytes]) -> None:
+        """Send `frames` now, behind what was gathered."""
+        if self.gathered:
+            frames, self.gathered, self._size = (*self.gathered, *frames), [], 0
+        if frames:
             self._transport.write(frames)
             if self._transport.bytes_waiting:
                 self._account.set_replies(self._transport.bytes_waiting)

@@ -75,7 +75,8 @@ class Pace:
         self._loop = loop
         self._lanes: dict[int, Lane] = {}
         self._queue: deque[Lane] = deque()
-        self._turn = 1
+        #: Counts the turns.
+        self.turn = 1
         self._is_due = False
         self._quantum = ALONE
         #: Users that had units in this turn.
@@ -110,7 +111,7 @@ class Pace:
 
     def may_work(self, lane: Lane) -> bool:
         """Whether a connection of this lane may work now; otherwise it has to `wait`."""
-        if lane.turn != self._turn:
+        if lane.turn != self.turn:
             self._renew(lane)
         return lane.left > 0 and not lane.waiting
 
@@ -133,7 +134,7 @@ class Pace:
 
     def _renew(self, lane: Lane) -> None:
         """Give a lane that has not waited its units for this turn."""
-        lane.turn = self._turn
+        lane.turn = self.turn
         self._users += 1
         units = self._quantum if self._users <= UNASKED_MAX else 0
         lane.left = max(min(lane.left, 0), -DEBT_MAX) + units
@@ -146,7 +147,7 @@ class Pace:
             self._quantum = QUANTUM
         elif self.is_shared and self._loop.time() >= self._shared_until:
             self._quantum = ALONE
-        self._turn += 1
+        self.turn += 1
         self._users = 0
         units = SHARED if self.is_shared else ALONE
         while self._queue and units > 0:
@@ -157,8 +158,8 @@ class Pace:
 
     def _serve(self, lane: Lane) -> int:
         """Let a lane work off its quantum, and put it behind the others; the units that it used."""
-        if lane.turn != self._turn:
-            lane.turn = self._turn
+        if lane.turn != self.turn:
+            lane.turn = self.turn
             self._users += 1
         lane.left = max(min(lane.left, 0), -DEBT_MAX) + self._quantum
         if not self._queue:

@@ -119,6 +119,8 @@ class Policy:
         self.rules: Final = rules
         self._exempt = frozenset({0, uid})
         self._methods = {name: _compile(name, access, rules, gid) for name, access in accesses.items()}
+        #: Methods that everybody may call: of these `judge` need not be asked.
+        self.open: Final = frozenset(name for name, ruling in self._methods.items() if ruling is None)
 
     def judge(self, method: str, caller: Identity) -> Decision:
         """Whether `caller` may call `method`; raises KeyError for a method that is not there."""

@@ -12,6 +12,7 @@ from superd.acceptor import Acceptor
 from superd.admission import Admission
 from superd.departures import Departures
 from superd.dispatch import Dispatcher
+from superd.fastpath import FastPath
 from superd.handover import Saved
 from superd.listeners import Listener
 from superd.pace import Pace
@@ -23,7 +24,7 @@ from superd.stalls import Stalls, Timeouts
 from superd.stats import Stats
 from superd.transport import StreamTransport, Transport
 from superd_client.address import SocketKind
-from superd_client.wire.server import ParseCall
+from superd_client.parser import CallParser
 
 if TYPE_CHECKING:
     from superd.datagrams import DatagramListener
@@ -43,7 +44,7 @@ class Server:
         listeners: Sequence[Listener],
         *,
         dispatcher: Dispatcher,
-        parse: ParseCall,
+        parse: CallParser,
         limits: SessionLimits,
         timeouts: Timeouts,
         stats: Stats,
@@ -53,6 +54,7 @@ class Server:
         self.listeners: Final = tuple(listeners)
         self._dispatcher = dispatcher
         self._parse = parse
+        self._fast_path = FastPath(dispatcher, parse)
         self._limits = limits
         self._stats = stats
         self._on_change = on_change
@@ -144,6 +146,7 @@ class Server:
             caller=caller,
             dispatcher=self._dispatcher,
             parse=self._parse,
+            fast_path=self._fast_path,
             limits=self._limits,
             pace=self._pace,
             may_stall=self._may_stall,
@@ -243,6 +246,7 @@ class Server:
         self._readiness.close()
         self._acceptor.close()
         self._stalls.close()
+        self._dispatcher.lookout.close()
         self._dispatcher.deadlines.close()
         self._dispatcher.peers.limit.end_window()
 

@@ -15,17 +15,26 @@ async def handle_load(params: Load, items: AsyncIterator[Item], context: Context
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Generic, TypeVar, overload
+from typing import Any, Final, Generic, Literal, TypeVar, overload
 
 from pydantic import BaseModel
 
 from superd.context import Context
-from superd.handlers import Endpoint, make_endpoint
+from superd.handlers import Endpoint, check_inline, make_endpoint
 from superd.policy import ACCESSES, Access
 from superd_client.contract import Method
 from superd_client.streams import Stream, Upload
 
-__all__ = ["Context", "Endpoint", "Lifespan", "Registrar", "Service", "StreamRegistrar", "UploadRegistrar"]
+__all__ = [
+    "Context",
+    "Endpoint",
+    "InlineRegistrar",
+    "Lifespan",
+    "Registrar",
+    "Service",
+    "StreamRegistrar",
+    "UploadRegistrar",
+]
 
 P = TypeVar("P", bound=BaseModel)
 I = TypeVar("I")  # noqa: E741 - an item, as P are params and R is a result
@@ -72,9 +81,16 @@ class Service:
     ) -> "UploadRegistrar[P, I, R]": ...
 
     @overload
-    def method(self, method: Method[P, R], *, access: Access | None = None) -> "Registrar[P, R]": ...
+    def method(
+        self, method: Method[P, R], *, access: Access | None = None, inline: Literal[True]
+    ) -> "InlineRegistrar[P, R]": ...
 
-    def method(self, method: Method[Any, Any], *, access: Access | None = None) -> Any:
+    @overload
+    def method(
+        self, method: Method[P, R], *, access: Access | None = None, inline: Literal[False] = False
+    ) -> "Registrar[P, R]": ...
+
+    def method(self, method: Method[Any, Any], *, access: Access | None = None, inline: bool = False) -> Any:
         """Offer `method`; decorates its handler.
 
         `access` is who may call it where no policy says more: everybody who can connect ("public"), members of the
@@ -83,8 +99,10 @@ class Service:
 
         An `async def` handler runs on the event loop and must not block; a plain one runs on a worker thread. The
         handler of a Stream is a generator; that of an Upload is called with the items between params and context.
+        A plain handler with `inline` is called on the event loop itself, at once: the fastest way, for what only computes,
+        for some microseconds. Whoever waits there makes all peers wait.
         Raises ValueError if the name is not this service's or is taken, TypeError if the handler cannot be called
-        so, or is of another kind than its contract.
+        so, or is of another kind than its contract, or cannot be inline.
         """
         if not method.name.startswith(f"{self.name}."):
             message = f"{method.name} does not belong to the service {self.name}: its name must begin with {self.name}."
@@ -93,15 +111,20 @@ class Service:
             message = f"{method.name} has a handler already"
             raise ValueError(message)
         access = _check_access(method.name, access)
+        if inline:
+            check_inline(method)
+            return InlineRegistrar[Any, Any](self, method, access)
         if isinstance(method, Stream):
             return StreamRegistrar[Any, Any](self, method, access)
         if isinstance(method, Upload):
             return UploadRegistrar[Any, Any, Any](self, method, access)
         return Registrar[Any, Any](self, method, access)
 
-    def register(self, method: Method[Any, Any], handler: Callable[..., Any], access: Access) -> None:
+    def register(
+        self, method: Method[Any, Any], handler: Callable[..., Any], access: Access, *, inline: bool = False
+    ) -> None:
         """Take a handler; what the decorators do in the end."""
-        self._endpoints[method.name] = make_endpoint(method, handler, self.name, access)
+        self._endpoints[method.name] = make_endpoint(method, handler, self.name, access, inline=inline)
 
 
 class Registrar(Generic[P, R]):
@@ -124,6 +147,21 @@ class Registrar(Generic[P, R]):
     def __call__(self, handler: Callable[[P, Context], Any]) -> Callable[[P, Context], Any]:
         """Register `handler`."""
         self._service.register(self._method, handler, self._access)
+        return handler
+
+
+class InlineRegistrar(Generic[P, R]):
+    """The decorator for a Method with `inline`: its handler is a plain function that only computes."""
+
+    def __init__(self, service: Service, method: Method[P, R], access: Access) -> None:
+        """Remember what to register and where."""
+        self._service = service
+        self._method = method
+        self._access = access
+
+    def __call__(self, handler: Callable[[P, Context], R]) -> Callable[[P, Context], R]:
+        """Register `handler`."""
+        self._service.register(self._method, handler, self._access, inline=True)
         return handler
 
 

@@ -13,8 +13,9 @@ from superd.buffers import FRAME_FREE, Account
 from superd.calls import CANCELLED, KICKED, STOPPED, Calls
 from superd.charges import refusal
 from superd.dispatch import Dispatcher
+from superd.fastpath import BODY_MAX, FastPath
 from superd.handover import Saved
-from superd.outbox import Outbox
+from superd.outbox import FLUSH_SIZE, Outbox
 from superd.pace import CONNECTION_UNITS, ITEMS_UNITS, REFUSAL_UNITS, Pace
 from superd.peer import Caller
 from superd.stalls import Pending
@@ -24,7 +25,7 @@ from superd_client.wire.connection import PeerClosed
 from superd_client.wire.control import Cancel, Credit, End
 from superd_client.wire.envelope import Notification, Request
 from superd_client.wire.errors import ErrorCode, ErrorObject, RemoteProtocolError
-from superd_client.wire.limits import STREAMS_DEFAULT
+from superd_client.wire.limits import HEADER_SIZE, STREAMS_DEFAULT
 from superd_client.wire.server import (
     Item,
     ParseCall,
@@ -32,6 +33,7 @@ from superd_client.wire.server import (
     ServerConnection,
     ServerEvent,
     StreamBroken,
+    Taken,
 )
 from superd_client.wire.states import RECEIVING, REPLYING, State
 
@@ -66,14 +68,18 @@ class Session:
 
     __slots__ = (
         "_account",
+        "_all_handled",
+        "_body_max",
         "_bytes_received",
         "_calls",
         "_connection",
         "_dispatcher",
         "_draining",
+        "_fast_path",
         "_fds_waiting",
         "_is_ending",
         "_is_over",
+        "_is_unusual",
         "_lane",
         "_limits",
         "_loop",
@@ -102,6 +108,7 @@ class Session:
         caller: Caller,
         dispatcher: Dispatcher,
         parse: ParseCall,
+        fast_path: FastPath,
         limits: SessionLimits,
         pace: Pace,
         may_stall: Callable[[], None],
@@ -117,6 +124,7 @@ class Session:
         self.begun_usec: Final = time.monotonic_ns() // 1000
         self._bytes_received = 0
         self._dispatcher = dispatcher
+        self._fast_path = fast_path
         self._limits = limits
         self._packets: Final = packets
         self._pace = pace
@@ -124,6 +132,7 @@ class Session:
         self._may_stall = may_stall
         self._on_closed = on_closed
         self._connection = ServerConnection(parse=parse, frame_limit=limits.frame_size, packets=packets)
+        self._body_max = min(limits.frame_size, BODY_MAX)
         self._account = Account(dispatcher.buffers, caller.uid, limits.write_buffer, self)
         self._outbox = Outbox(self._account)
         self._calls = Calls(
@@ -140,6 +149,10 @@ class Session:
         self._pumping = False
         #: Descriptors that are charged for what was received and is not read.
         self._fds_waiting = 0
+        #: Set while nothing that was received waits to be handled, nor the rest of a frame to be received.
+        self._all_handled = True
+        #: Set where the first message that waits is known not to be a usual one.
+        self._is_unusual = False
         #: Set while it waits for its turn (superd.pace).
         self._pump_scheduled = False
         #: Set where that was because it had something to read.
@@ -173,7 +186,8 @@ class Session:
 
     def may_read(self) -> bool:
         """Whether it is this peer's turn to be read from; where it is not, that comes by itself."""
-        if self._pace.may_work(self._lane):
+        lane, pace = self._lane, self._pace
+        if (lane.turn == pace.turn and lane.left > 0 and not lane.waiting) or pace.may_work(lane):
             return True
         self._read_is_due = True
         self._wait_for_turn()
@@ -184,14 +198,22 @@ class Session:
         if not data and self._refused_more:
             self._connection.drain()  # we made this end of file: it may cut a frame
         self._bytes_received += len(data)
+        self._lane.charge_read(len(data), len(fds))
+        if data and not fds and self._may_cut():
+            data = self._cut_frames(data)
+            if not data:
+                return
+        self._all_handled = False
         self._connection.receive_data(data, fds)
-        self._has_read(len(data), len(fds))
+        self._pump()
 
     def packet_received(self, data: bytes, fds: Sequence[int], length: int) -> None:
         """Take a packet, and own its descriptors; `length` is what it had before it was cut."""
         self._bytes_received += length
+        self._all_handled = False
         self._connection.receive_packet(data, fds, length)
-        self._has_read(len(data), len(fds))
+        self._lane.charge_read(len(data), len(fds))
+        self._pump()
 
     def has_to_wait(self) -> None:
         """The kernel takes no more until the peer has read, which it may not do."""
@@ -224,9 +246,72 @@ class Session:
 
     # --- messages ------------------------------------------------------------------------------------------------
 
-    def _has_read(self, size: int, fds: int) -> None:
-        self._lane.charge_read(size, fds)
-        self._pump()
+    def _may_cut(self) -> bool:
+        """Whether it is this peer's turn, and nothing is in the way of what was just read."""
+        lane = self._lane
+        return (
+            self._all_handled
+            and lane.turn == self._pace.turn
+            and not lane.waiting
+            and not (self._pumping or self._suspended or self._is_ending)
+            and not (self._transport.bytes_waiting or self._account.is_blocked)
+            and self._connection.state is State.OPEN
+        )
+
+    def _cut_frames(self, data: bytes) -> bytes:
+        """Take care of the usual messages with which a read begins; what is left is for the general path."""
+        lane, calls, take, transport = self._lane, self._calls, self._fast_path.take, self._transport
+        running, calls_limit, account = calls.running, self._limits.calls_in_flight, self._account
+        limit, end, begin = self._body_max, len(data), 0
+        replies: list[bytes] = []
+        size, is_full = 0, False
+        self._pumping = self._outbox.is_held = True
+        try:
+            while lane.left > 0:
+                start = begin + HEADER_SIZE
+                stop = start + int.from_bytes(data[begin:start], "big")
+                if not start < stop <= end or stop - start > limit:
+                    break
+                reply = take(data[start:stop], calls)
+                if reply is None:
+                    self._is_unusual = True
+                    break
+                lane.left -= 1
+                begin = stop
+                if reply:
+                    replies.append(reply)
+                    size += len(reply)
+                    if size >= FLUSH_SIZE:
+                        self._outbox.write(replies)
+                        replies, size = [], 0
+                # What `_is_full` asks, where nothing but this loop has changed it.
+                is_full = (
+                    transport.bytes_waiting > 0
+                    or account.is_blocked
+                    or len(running) - calls.open_streams >= calls_limit
+                ) and self._is_full()
+                if is_full:
+                    break
+        finally:
+            self._pumping = self._outbox.is_held = False
+        if running:
+            calls.watch_begun()
+        if replies or self._outbox.gathered:
+            self._outbox.write(replies)
+        if is_full and begin == end:
+            self._pause()
+        return data[begin:]
+
+    def _take(self, body: bytes) -> bool:
+        """Take care of a message, where it is a usual one; whether it is."""
+        if self._is_unusual or len(body) > self._body_max:
+            self._is_unusual = False
+            return False
+        self._account.end_frame()
+        reply = self._fast_path.take(body, self._calls)
+        if reply:
+            self._outbox.add(reply, more_follows=True)
+        return reply is not None
 
     def _pump(self) -> None:
         """Handle messages until there are none, until enough is under way, or until it is another peer's turn."""
@@ -308,14 +393,15 @@ class Session:
             if lane.left <= 0:
                 self._wait_for_turn()
                 return
-            event = self._connection.next_event()
+            event = self._connection.next_event(self._take)
             if event is None:
                 awaited = self._connection.awaited
                 if awaited != self._account.receiving:
                     self._transport.read_size = LARGE_READ_SIZE if awaited > FRAME_FREE else READ_SIZE
                     if not self._account.may_receive(awaited):
                         break
-                if self._connection.unfinished is not None:
+                self._all_handled = self._connection.unfinished is None
+                if not self._all_handled:
                     self._may_stall()
                 self._resume()
                 return
@@ -343,6 +429,8 @@ class Session:
                 self._transport.resume_reading()
 
     def _handle(self, event: ServerEvent) -> None:
+        if isinstance(event, Taken):
+            return
         if isinstance(event, Request | Notification):
             if isinstance(event.params, ErrorObject):
                 self._lane.left -= REFUSAL_UNITS
@@ -454,6 +542,7 @@ class Session:
             self._connection.close()
             close_all(self._connection.take_surplus())
             self._account.close()
+            self._dispatcher.lookout.tidy()
             self._pace.leave(self._lane)
             self._on_closed(self)
             # Its parts know it no longer: it ends now, and not when the collector of cycles looks for it.
@@ -505,7 +594,7 @@ class Session:
 
     def resume(self, saved: Saved) -> None:
         """Go on with what was saved, of this session or of one of the process before."""
-        self._suspended = self._calls.refuses_streams = False
+        self._suspended = self._calls.refuses_streams = self._all_handled = False
         self._connection.receive_again(saved.unread)
         self._transport.write_again(saved.unsent)
         self._account.set_replies(self._transport.bytes_waiting)
@@ -543,7 +632,7 @@ class Session:
         """The counts as they are now."""
         calls = self._calls
         return Traffic(
-            calls.running,
+            len(calls.running),
             calls.served,
             calls.failed,
             calls.open_streams,

@@ -10,7 +10,7 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import islice, takewhile
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from typing_extensions import override
 
@@ -26,6 +26,10 @@ LARGE_READ_SIZE: Final = 256 * 1024
 
 #: Buffers given to one sendmsg; IOV_MAX is 1024, and gains end long before.
 _BUFFERS_PER_WRITE: Final = 64
+
+
+#: What can be sent.
+Buffer: TypeAlias = bytes | memoryview
 
 
 class Receiver(Protocol):
@@ -226,11 +230,11 @@ class Transport(ABC):
         with contextlib.suppress(OSError):  # ENOTCONN: the peer is gone, which the next read will tell
             self._sock.shutdown(socket.SHUT_RD)
 
-    def write(self, frames: Sequence[bytes]) -> None:
+    def write(self, frames: Sequence[Buffer]) -> None:
         """Send `frames` in order, behind what waits already; what the kernel does not take waits here."""
         if self._closing or self._vanished:
             return
-        self._waiting.extend(memoryview(frame) for frame in frames)
+        self._waiting.extend(map(memoryview, frames))
         self.bytes_waiting += sum(map(len, frames))
         if len(self._waiting) == len(frames):
             self._send()
@@ -396,6 +400,22 @@ class StreamTransport(Transport):
             return False
         self._receiver.data_received(data, received_fds(ancillary) if ancillary else ())
         return bool(ancillary) or len(data) == size
+
+    @override
+    def write(self, frames: Sequence[Buffer]) -> None:
+        if self._waiting or self._closing or self._vanished:
+            super().write(frames)
+            return
+        # The usual case: the kernel takes it all at once.
+        data = frames[0] if len(frames) == 1 else b"".join(frames)
+        try:
+            sent = self._sock.send(data)
+        except OSError:
+            super().write((data,))  # which meets it once more, and sees to it
+            return
+        self.bytes_sent += sent
+        if sent != len(data):
+            super().write((memoryview(data)[sent:],))
 
     @override
     def _send_plain(self) -> int:

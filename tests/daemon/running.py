@@ -44,11 +44,11 @@ TIMEOUTS: Final = Timeouts(write=600.0, frame=600.0)
 
 
 def service_of(
-    handler: Callable[[Nothing, Context], Any], *, result: Any = str, name: str = "run"
+    handler: Callable[[Nothing, Context], Any], *, result: Any = str, name: str = "run", inline: bool = False
 ) -> Service:
     """A service `probe` of one method, `probe.run`, without params."""
     service = Service("probe")
-    service.method(Method(f"probe.{name}", Nothing, result))(handler)
+    service.register(Method(f"probe.{name}", Nothing, result), handler, "public", inline=inline)
     return service
 
 

@@ -128,7 +128,7 @@ def raising(error: BaseException | type[BaseException]) -> list[Callable[[Nothin
     def handle_plain(params: Nothing, context: Context) -> str:
         raise error
 
-    return [handle_async, handle_plain]
+    return [handle_async, handle_plain, handle_plain]
 
 
 class Strange(BaseException):
@@ -153,9 +153,9 @@ FAILURES: list[BaseException] = [
 
 
 @pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("kind", [0, 1], ids=["async", "plain"])
+@pytest.mark.parametrize("kind", [0, 1, 2], ids=["async", "plain", "inline"])
 def test_what_a_handler_raises_is_in_the_log_alone(error: BaseException, kind: int) -> None:
-    service = service_of(raising(error)[kind])
+    service = service_of(raising(error)[kind], inline=kind == 2)
     with running_server(service) as server, server.client() as client:
         reply = client.ask(request("probe.run", None, 1, meta={"call_id": "c-1"}))
         assert reply == {

@@ -126,7 +126,7 @@ def test_a_cancelled_call_counts_until_its_handler_has_ended() -> None:
         server.run(entered.wait())
         client.send(request("rpc.cancel", {"id": 1}, None))
         assert client.receive()["error"]["code"] == -32004
-        assert client.ask(echo("x", 2))["error"]["code"] == -32002
+        assert client.ask(request("stubborn.run", {}, 2))["error"]["code"] == -32002
         server.loop.call_soon_threadsafe(let_go.set)
         server.in_flight(0)
         assert client.ask(echo("x", 3))["result"] == {"text": "x"}
@@ -150,7 +150,7 @@ def test_a_cancelled_call_counts_as_long_as_a_thread_works_for_it_or_is_to() -> 
             assert entered.wait(PATIENCE)
             assert client.ask(request("rpc.cancel", {"id": number}, None))["error"]["code"] == -32004
             server.in_flight(0)
-        assert client.ask(echo("x", 3))["error"]["data"]["used"] == 2
+        assert client.ask(request("slow.run", {}, 3))["error"]["data"]["used"] == 2
         let_go.set()
         server.until(lambda: server.quotas.calls.used_by_all == 0)
         assert client.ask(echo("x", 4))["result"] == {"text": "x"}
@@ -502,7 +502,7 @@ def test_a_hog_gets_a_half_and_a_modest_peer_does_not_notice() -> None:
         server.until(lambda: stage.gate.running == 16)
         assert modest.ask(request("stage.wait", {}, 4))["error"]["data"]["limit"] == 4
         hog.send_raw(rest)
-        assert hog.receive()["error"]["data"]["resource"] == "calls"
+        assert "result" in hog.receive()
         server.until(lambda: server.dispatcher.buffers.waiting(HOG) == 0)
         server.run(stage.gate.open())
         assert [modest.receive()["result"] for _ in range(4)] == ["through"] * 4
@@ -525,8 +525,9 @@ def test_administrative_methods_get_through_when_all_is_taken() -> None:
         hog.send(*(request("stage.wait", {}, number) for number in range(16)))
         root.send(*(request("stage.wait", {}, number) for number in range(16)))  # not held to a share
         server.until(lambda: stage.gate.running == 32)
-        assert root.ask(echo("x", 99))["error"]["data"]["resource"] == "calls"
-        assert operator.ask(echo())["error"]["data"]["resource"] == "calls"
+        for each in (root, operator):
+            assert each.ask(request("stage.wait", {}, 99))["error"]["data"]["resource"] == "calls"
+            assert each.ask(echo("x", 99))["result"] == {"text": "x"}  # inline: never in flight beside others
         for number in range(100, 120):
             assert operator.ask(request("stage.control", {}, number))["result"] == "done"
             assert root.ask(request("stage.control", {}, number))["result"] == "done"

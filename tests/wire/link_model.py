@@ -309,12 +309,12 @@ class Link:
             assert all(flow.credit >= 0 for flow in flows.values())
         assert all(flow.credit >= 0 for flow, _ in self.server._inflows.values())
         assert all(flow.credit >= 0 for flow in self.client._inflows.values())
-        assert set(self.server._outflows) | set(self.server._inflows) <= self.server._in_flight
-        assert self.server._in_flight == set(self.in_flight)
+        assert set(self.server._outflows) | set(self.server._inflows) <= self.server.in_flight
+        assert self.server.in_flight == set(self.in_flight)
 
     def check_end(self) -> None:
         """Nothing is in flight any more, both ends are closed or have nothing to say to each other."""
-        for table in (self.server._in_flight, self.server._outflows, self.server._inflows):
+        for table in (self.server.in_flight, self.server._outflows, self.server._inflows):
             assert not table
         for call in self.calls:
             assert call.ends["client"] == 1

@@ -129,12 +129,12 @@ class ControlRefused(MessageRefused):
 
 
 #: How every request of a superd begins.
-_REQUEST_HEAD: Final = b'{"jsonrpc":"2.0","id":'
+REQUEST_HEAD: Final = b'{"jsonrpc":"2.0","id":'
 
 
 def may_be_control(body: bytes) -> bool:
     """Whether it is worth asking `parse_control`. What has an id is no notification; a name may be written in escapes."""
-    return not body.startswith(_REQUEST_HEAD) and (b'"rpc.' in body or rb"\u" in body)
+    return not body.startswith(REQUEST_HEAD) and (b'"rpc.' in body or rb"\u" in body)
 
 
 def parse_control(body: bytes) -> Control | None:

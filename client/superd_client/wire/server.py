@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from superd_client.wire.connection import Connection, PeerClosed
 from superd_client.wire.control import (
+    REQUEST_HEAD,
     Cancel,
     Control,
     ControlRefused,
@@ -31,12 +32,13 @@ from superd_client.wire.envelope import (
     RequestId,
     check_fds,
     dump_failure,
+    dump_id,
     dump_result,
     parse_call,
 )
 from superd_client.wire.errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
 from superd_client.wire.framing import FrameTooLarge, PacketRefused, encode_frame
-from superd_client.wire.limits import FRAME_SIZE_DEFAULT
+from superd_client.wire.limits import FRAME_SIZE_DEFAULT, HEADER_SIZE
 from superd_client.wire.states import REPLYING, State
 from superd_client.wire.streams import Inflow, Outflow, opened
 
@@ -77,9 +79,15 @@ class StreamBroken(NamedTuple):
     error: ErrorObject
 
 
+class Taken(NamedTuple):
+    """A message that who asked for it took care of by itself."""
+
+
 ServerEvent: TypeAlias = (
-    Request | Notification | Refused | PeerClosed | Cancel | Credit | Item | End | StreamBroken
+    Request | Notification | Refused | PeerClosed | Cancel | Credit | Item | End | StreamBroken | Taken
 )
+
+_TAKEN: Final = Taken()
 
 #: Characters of the message that fit the smallest frame with the longest id, were all of them escaped (6 bytes each).
 _SPARE_MESSAGE: Final = 64
@@ -90,10 +98,21 @@ _NO_OUTFLOWS: Final[dict[RequestId, Outflow]] = {}
 _NO_INFLOWS: Final[dict[RequestId, tuple[Inflow, ParseItem]]] = {}
 
 
+def frame_result(request_id: RequestId, value: bytes, limit: int) -> bytes:
+    """The frame of the result `value`, which is JSON: what encode_frame makes of dump_result, with one copy of it."""
+    head = b'{"jsonrpc":"2.0","id":%b,"result":' % (
+        b"%d" % request_id if isinstance(request_id, int) else dump_id(request_id)
+    )
+    length = len(head) + len(value) + 1
+    if length > limit:
+        raise FrameTooLarge(length, limit)
+    return b"%b%b%b}" % (length.to_bytes(HEADER_SIZE, "big"), head, value)
+
+
 class ServerConnection(Connection):
     """The server's end. `parse` may know the methods and make models of params; by default they stay JSON data."""
 
-    __slots__ = ("_in_flight", "_inflows", "_outflows", "_parse", "awaited", "body_size")
+    __slots__ = ("_inflows", "_outflows", "_parse", "awaited", "body_size", "in_flight")
 
     def __init__(
         self,
@@ -105,7 +124,8 @@ class ServerConnection(Connection):
         """Begin OPEN, with nothing in flight."""
         super().__init__(frame_limit, packets=packets)
         self._parse = parse
-        self._in_flight: set[RequestId] = set()
+        #: Requests that were handed out, or taken, and are not answered.
+        self.in_flight: Final[set[RequestId]] = set()
         self._outflows = _NO_OUTFLOWS
         self._inflows = _NO_INFLOWS
         #: Bytes of the body that the last event came with.
@@ -116,24 +136,25 @@ class ServerConnection(Connection):
     @property
     def calls_in_flight(self) -> int:
         """How many requests were handed out and not yet answered."""
-        return len(self._in_flight)
+        return len(self.in_flight)
 
     def is_in_flight(self, request_id: RequestId) -> bool:
         """Whether this request was handed out and is not yet answered."""
-        return request_id in self._in_flight
+        return request_id in self.in_flight
 
     @override
     def close(self) -> None:
         super().close()
-        self._in_flight.clear()
+        self.in_flight.clear()
         self._outflows.clear()
         self._inflows.clear()
 
     # --- what comes in -------------------------------------------------------------------------------------------
 
-    def next_event(self) -> ServerEvent | None:
+    def next_event(self, take: Callable[[bytes], bool] | None = None) -> ServerEvent | None:
         """Say what the next message is, or None until more bytes come.
 
+        `take` is asked first, for what `may_take` allows; where it returns true it took care of the message.
         Raises RemoteProtocolError when framing is lost: send its error with id None, then close.
         """
         while True:
@@ -145,9 +166,21 @@ class ServerConnection(Connection):
                 self.awaited = self._decoder.awaited
                 return PeerClosed() if self._at_eof() else None
             self.body_size = len(body)
-            event = self._read(body, self._decoder.take_fds())
+            fds = self._decoder.take_fds()
+            if take is not None and not fds and self.may_take(body) and take(body):
+                return _TAKEN
+            event = self._read(body, fds)
             if event is not None:
                 return event
+
+    def may_take(self, body: bytes) -> bool:
+        """Whether who reads `body` by itself may carry it out, where it is a call whose id is not `in_flight`.
+
+        A request that is not answered then and there is to be put `in_flight`.
+        """
+        if self.state is not State.OPEN:
+            return False
+        return not (self._inflows or self._outflows) or body.startswith(REQUEST_HEAD)
 
     def _read(self, body: bytes, fds: Sequence[int]) -> ServerEvent | None:
         """The event of one body; None for what has no effect."""
@@ -169,7 +202,7 @@ class ServerConnection(Connection):
 
     def _admit(self, call: Request | Notification) -> Request | Notification | Refused:
         request_id = call.id if isinstance(call, Request) else None
-        if request_id in self._in_flight:
+        if request_id in self.in_flight:
             error = ErrorObject(ErrorCode.INVALID_REQUEST, "this id is in flight already", {})
             return Refused(request_id, error, call)
         if self.state is State.DRAINING:
@@ -180,7 +213,7 @@ class ServerConnection(Connection):
             )
             return Refused(request_id, error, call)
         if request_id is not None:
-            self._in_flight.add(request_id)
+            self.in_flight.add(request_id)
         return call
 
     def _controlled(self, control: Control, body: bytes, fds: Sequence[int]) -> ServerEvent | None:
@@ -188,7 +221,7 @@ class ServerConnection(Connection):
         if isinstance(control, ItemHead):
             return self._item(control, body, fds)
         check_fds(0, fds, None)
-        if isinstance(control, Goaway) or control.id not in self._in_flight:
+        if isinstance(control, Goaway) or control.id not in self.in_flight:
             return None
         if isinstance(control, Credit):
             return self._credited(control)
@@ -253,7 +286,7 @@ class ServerConnection(Connection):
         return Item(head.id, value, len(fds))
 
     def _control_refused(self, refused: ControlRefused) -> StreamBroken | Refused:
-        if refused.named is not None and refused.named in self._in_flight:
+        if refused.named is not None and refused.named in self.in_flight:
             return self._broken(refused.named, refused.error_of_call)
         return Refused(None, refused.error, None)
 
@@ -311,7 +344,10 @@ class ServerConnection(Connection):
         Raises FrameTooLarge, after which the call is still in flight: answer it with a failure.
         """
         self._check_may_reply(request_id)
-        frame = encode_frame(dump_result(request_id, value, fds), self.send_limit)
+        if fds:
+            frame = encode_frame(dump_result(request_id, value, fds), self.send_limit)
+        else:
+            frame = frame_result(request_id, value, self.send_limit)
         self._end(request_id)
         return frame
 
@@ -329,7 +365,7 @@ class ServerConnection(Connection):
         return self._frame_failure(request_id, error)
 
     def _end(self, request_id: RequestId) -> None:
-        self._in_flight.discard(request_id)
+        self.in_flight.discard(request_id)
         self._close_flows(request_id)
 
     def _close_flows(self, request_id: RequestId) -> None:
@@ -345,7 +381,7 @@ class ServerConnection(Connection):
 
     def _check_may_reply(self, request_id: RequestId) -> None:
         self._check_may_send()
-        if request_id not in self._in_flight:
+        if request_id not in self.in_flight:
             message = f"no call with id {request_id!r} is in flight"
             raise LocalProtocolError(message)
 

@@ -8,8 +8,8 @@ def echo_service(version: str) -> Service:
     """The service `echo`."""
     service = Service("echo", version=version, summary="Gives back what it gets.")
 
-    @service.method(echo)
-    async def handle_echo(params: Echo, context: Context) -> Echo:  # noqa: ARG001 - every handler has it
+    @service.method(echo, inline=True)
+    def handle_echo(params: Echo, context: Context) -> Echo:  # noqa: ARG001 - every handler has it
         return params
 
     return service

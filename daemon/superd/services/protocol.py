@@ -22,8 +22,8 @@ def protocol_service(
     """The service `rpc`; `methods` gives those that a caller may call, None leaves `rpc.discover` out."""
     service = Service("rpc", version=version, summary="The protocol's own methods.")
 
-    @service.method(hello)
-    async def handle_hello(params: Nothing, context: Context) -> Hello:  # noqa: ARG001 - every handler has them
+    @service.method(hello, inline=True)
+    def handle_hello(params: Nothing, context: Context) -> Hello:  # noqa: ARG001 - every handler has them
         return say_hello()
 
     if methods is not None:
@@ -38,6 +38,6 @@ def _add_discover(service: Service, methods: Callable[[Caller], Methods]) -> Non
 
         return openrpc_document(visible, title="superd", version=service.version)
 
-    @service.method(discover)
-    async def handle_discover(params: Nothing, context: Context) -> dict[str, Any]:  # noqa: ARG001 - as above
+    @service.method(discover, inline=True)
+    def handle_discover(params: Nothing, context: Context) -> dict[str, Any]:  # noqa: ARG001 - as above
         return document(methods(context.caller))
