@@ -78,7 +78,7 @@ def test_so_are_those_on_a_loop(monkeypatch: pytest.MonkeyPatch, run: Run, laten
                 assert await client.call(echo, A) == A
             with pytest.raises(CallTimeout):
                 await client.call(echo, A, timeout=0.05)
-            assert (clock.readings > 10 * CLOSE_EVENTS) is polls
+            assert (clock.readings > 3 * CLOSE_EVENTS) is polls
             before = clock.readings
             await asyncio.sleep(0.05)
             assert clock.readings == before, "nothing comes: it sleeps"

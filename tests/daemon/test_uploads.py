@@ -310,8 +310,10 @@ def test_a_peer_that_half_closes_after_the_end(loop_factory: LoopFactory, method
 
 def test_a_handler_on_a_thread_that_waits_for_items_is_woken() -> None:
     raised = list[type[BaseException]]()
+    began = threading.Event()
 
     def wait(params: Nothing, items: Iterator[int], context: Context) -> int:
+        began.set()
         try:
             return sum(items)
         except BaseException as error:
@@ -323,7 +325,8 @@ def test_a_handler_on_a_thread_that_waits_for_items_is_woken() -> None:
             with server.client() as client:
                 opened(client, "probe.run")
                 client.send(whole(1, 0))
-                server.in_flight(1)
+                assert began.wait(PATIENCE)  # what is cancelled before its thread's turn does not begin
+                began.clear()
                 if vanishes:
                     client.vanish()
                 else:
