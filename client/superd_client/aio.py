@@ -27,6 +27,7 @@ from superd_client.flows import Bound, plan_stream, plan_upload
 from superd_client.link import state_name
 from superd_client.polling import Latency
 from superd_client.streams import I, Stream, Upload
+from superd_client.wire.envelope import Result
 from superd_client.wire.limits import FRAME_SIZE_DEFAULT, STREAM_CREDIT_DEFAULT
 
 if TYPE_CHECKING:
@@ -132,13 +133,31 @@ class AsyncClient:
         Raises SuperdError; its subclasses and its `outcome` say what happened. ValueError and TypeError are for
         arguments that no call can be made of.
         """
-        loop = self._exchange.loop()
-        call = TaskCall(method, self._call_id(call_id), self._seconds(timeout), loop)
-        body, call.carried = call.method.write_params(params)
+        exchange = self._exchange
+        exchange.loop()
+        call = TaskCall(
+            method,
+            exchange.ids.make() if call_id is None else check_call_id(call_id),
+            self._timeout if timeout is None else check_timeout(timeout),
+        )
+        body, carried = call.method.write_params(params)
+        if carried is not None:
+            call.carry(carried)
         if call.method.keyed or idempotency_key is not None:
             call.take_key(idempotency_key)
+        link = exchange.link
         try:
-            return call.result(await self._exchange.carry_out(call, body))
+            if link is not None and call.usual and link.check():
+                # The usual way, with nothing between this coroutine and the call's future.
+                try:
+                    await link.send(call, body)
+                except BaseException:
+                    link.give_up(call)
+                    call.discard()
+                    raise
+                if type(end := call.end) is Result:
+                    return end.value
+            return call.result(await exchange.carry_out(call, body))
         except SuperdError as error:
             told = call.judged(error)
             raise told from told.__cause__
@@ -170,8 +189,8 @@ class AsyncClient:
 
         Raises what `call` raises where it was not sent.
         """
-        loop = self._exchange.loop()
-        call = TaskCall(method, self._call_id(call_id), self._seconds(timeout), loop, oneway=True)
+        self._exchange.loop()
+        call = TaskCall(method, self._call_id(call_id), self._seconds(timeout), oneway=True)
         body, call.carried = call.method.write_params(params)
         await self._exchange.carry_out(call, body)
 
@@ -226,7 +245,7 @@ class AsyncClient:
         return AsyncItemStream(
             self,
             self._exchange,
-            lambda: TaskCall(method, name, seconds, self._exchange.loop(), flow=make_inbox(), gap=gap),
+            lambda: TaskCall(method, name, seconds, flow=make_inbox(), gap=gap),
             body,
         )
 
@@ -271,7 +290,7 @@ class AsyncClient:
         return AsyncItemSink(
             self,
             self._exchange,
-            lambda: TaskCall(method, name, seconds, self._exchange.loop(), flow=outbox, gap=gap),
+            lambda: TaskCall(method, name, seconds, flow=outbox, gap=gap),
             body,
             outbox,
         )

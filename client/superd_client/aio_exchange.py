@@ -72,7 +72,7 @@ class TaskExchange:
     # --- whole calls ---------------------------------------------------------------------------------------------
 
     async def carry_out(self, call: TaskCall, params: bytes) -> Reply:
-        """Write the request of `call`, on a link that is there or a new one, and wait for its reply."""
+        """Write the request of `call`, on a link that is there or a new one, and wait for its reply; go on where it has ended."""
         try:
             return await self._carry_out(call, params)
         except BaseException:
@@ -83,13 +83,7 @@ class TaskExchange:
         attempts = ATTEMPTS
         while True:
             attempts -= 1
-            link = self._ready_link(call) or await self._await_link(call)
-            try:
-                link.send(call, params)
-                await call.future
-            except BaseException:
-                link.give_up(call)
-                raise
+            link = call.link or await self._send_and_wait(call, params)
             if call.oneway:
                 link.withdraw(call)
             end = call.end
@@ -101,6 +95,16 @@ class TaskExchange:
                 self._check_again(call, link, end, attempts)
             elif end is not None:
                 return end
+
+    async def _send_and_wait(self, call: TaskCall, params: bytes) -> TaskLink:
+        """Write the request of `call`, and wait until it has ended; returns its link."""
+        link = self._ready_link(call) or await self._await_link(call)
+        try:
+            await link.send(call, params)
+        except BaseException:
+            link.give_up(call)
+            raise
+        return link
 
     def _check_again(self, call: TaskCall, link: TaskLink, error: SuperdError, attempts: int) -> None:
         """Prepare `call` to be written once more where the link went before it was; else raise what ended it."""
@@ -226,10 +230,9 @@ class TaskExchange:
         raise call.wrong_server(proof.reason)
 
     async def _ask(self, link: TaskLink, question: Question) -> Reply | SuperdError | None:
-        asked = TaskCall(QUESTION, self.ids.make(), question.seconds(), self.loop())
+        asked = TaskCall(QUESTION, self.ids.make(), question.seconds())
         try:
-            link.send(asked, question.PARAMS)
-            await asked.future
+            await link.send(asked, question.PARAMS)
         finally:
             link.give_up(asked)
         return asked.end

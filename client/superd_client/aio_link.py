@@ -2,122 +2,102 @@
 
 import asyncio
 import contextlib
-import heapq
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import inf
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 from typing_extensions import override
 
 from superd_client.calls import Call
-from superd_client.contract import Method, UntypedMethod
 from superd_client.flow_link import FlowLink
-from superd_client.flows import Inbox, Outbox
 from superd_client.polling import Latency
 from superd_client.polling_loop import LoopPolling
 from superd_client.sockets import WAIT_MAX, Channel
 
-#: Fewest entries of the heap that are worth a sweep.
-_SWEEP_MIN: Final = 64
+#: Seconds that a call may be ended late for each call that waits: ten times what it takes to look at one.
+_LOOK_SECONDS: Final = 1e-6
+
+#: Bytes of frames that are worth a write before the turn of the loop ends: the server begins on them meanwhile.
+_WRITE_SIZE: Final = 4096
 
 
 class TaskCall(Call):
-    """A call, and the future that its task awaits: it is done once something has happened."""
+    """A call, and the future that its task awaits: it is done once something has happened. There is one while a task waits."""
 
-    __slots__ = ("_loop", "future", "link")
-
-    def __init__(
-        self,
-        method: Method[Any, Any] | UntypedMethod | str,
-        call_id: str,
-        timeout: float,
-        loop: asyncio.AbstractEventLoop,
-        *,
-        flow: Inbox | Outbox | None = None,
-        gap: bool = False,
-        oneway: bool = False,
-    ) -> None:
-        super().__init__(method, call_id, timeout, flow=flow, gap=gap, oneway=oneway)
-        self._loop: Final = loop
-        self.link: TaskLink | None = None
-        self.future: asyncio.Future[None] = loop.create_future()
+    link: "TaskLink | None" = None
+    future: "asyncio.Future[None] | None" = None
 
     @override
     def stir(self) -> None:
-        if not self.future.done():
+        future = self.future
+        if future is not None and not future.done():
             try:
-                self.future.set_result(None)
+                future.set_result(None)
             except RuntimeError:
-                if not self._loop.is_closed():
+                if not future.get_loop().is_closed():
                     raise
 
     @override
     def renew(self) -> None:
         super().renew()
-        self.link = None
-        self.future = self._loop.create_future()
+        self.link = self.future = None
 
     async def wait(self, phase: str = "") -> None:
         """Wait for what happens next, or for a while; raises CallTimeout where it had no time left to wait."""
         seconds = self.time_left(phase)
-        if self.future.done():
-            self.future = self._loop.create_future()
+        if self.future is None or self.future.done():
+            self.future = asyncio.get_running_loop().create_future()
         with contextlib.suppress(TimeoutError):  # whether it is over the next wait finds, by the same clock
             async with asyncio.timeout(min(seconds, WAIT_MAX)):
                 await self.future
 
 
 class Deadlines:
-    """Ends calls whose time is over, with one timer for all of them."""
+    """Ends calls whose time is over, with one timer for all of them, and nothing to do for each but to look at it.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, expire: Callable[[TaskCall], None]) -> None:
+    The timer is set for the earliest deadline. By then most calls have long ended, and it is set anew for the next.
+    """
+
+    __slots__ = ("_calls", "_expire", "_loop", "_timer", "due")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        calls: Collection[TaskCall],
+        expire: Callable[[TaskCall], None],
+    ) -> None:
+        """Watch what is in `calls` whenever the timer fires."""
         self._loop: Final = loop
+        self._calls: Final = calls
         self._expire: Final = expire
-        self._numbers: Final = itertools.count()
-        self._heap: list[tuple[float, int, TaskCall]] = []
         self._timer: asyncio.TimerHandle | None = None
-        #: When the timer fires; never, where there is none.
-        self._due = inf
-        #: How long the heap may become before the calls that have ended are swept out of it.
-        self._sweep_at = _SWEEP_MIN
-
-    def watch(self, call: TaskCall) -> None:
-        """End `call` at its deadline, unless it has ended by then."""
-        heapq.heappush(self._heap, (call.deadline, next(self._numbers), call))
-        if len(self._heap) >= self._sweep_at:
-            self._sweep()
-        if call.deadline < self._due:
-            self._set_timer()
+        #: When the timer fires; never, where there is none. Whoever begins a call that is over before calls `set`.
+        self.due = inf
 
     def cancel(self) -> None:
         """End no more calls."""
-        self._heap.clear()
-        self._set_timer()
+        self.set(inf)
 
-    def _sweep(self) -> None:
-        self._heap = [entry for entry in self._heap if entry[2].end is None]
-        heapq.heapify(self._heap)
-        self._sweep_at = max(_SWEEP_MIN, 2 * len(self._heap))
-
-    def _set_timer(self) -> None:
+    def set(self, due: float) -> None:
+        """Have the timer fire at `due`, in seconds of CLOCK_MONOTONIC; with infinity never."""
         if self._timer is not None:
             self._timer.cancel()
-            self._timer, self._due = None, inf
-        if self._heap:
+        self._timer, self.due = None, inf
+        if due < inf:
             # No loop takes a timer for the far future; one that fires early is set again.
-            seconds = min(self._heap[0][0] - monotonic(), WAIT_MAX)
-            self._timer = self._loop.call_later(max(seconds, 0), self._fire)
-            self._due = monotonic() + seconds
+            now = monotonic()
+            seconds = min(max(due - now, 0), WAIT_MAX)
+            self._timer = self._loop.call_later(seconds, self._fire)
+            self.due = now + seconds
 
     def _fire(self) -> None:
         now = monotonic()
-        while self._heap and (self._heap[0][0] <= now or self._heap[0][2].end is not None):
-            call = heapq.heappop(self._heap)[2]
-            if call.end is None:
-                self._expire(call)
-        self._set_timer()
+        for call in [call for call in self._calls if call.deadline <= now and call.flow is None]:
+            self._expire(call)
+        left = [call.deadline for call in self._calls if call.flow is None]
+        # Each look takes time for all calls. Where thousands have a deadline of their own, many are looked at together.
+        self.set(max(min(left), now + len(left) * _LOOK_SECONDS) if left else inf)
 
 
 class TaskLink(FlowLink[TaskCall]):
@@ -128,7 +108,9 @@ class TaskLink(FlowLink[TaskCall]):
     ) -> None:
         super().__init__(channel, frame_limit)
         self._loop: Final = loop
-        self._deadlines: Final = Deadlines(loop, self._expire)
+        self._deadlines: Final = Deadlines(loop, self._calls, self._expire)
+        #: Bytes of frames that calls have queued since the last write.
+        self._queued = 0
         #: Set while a write is due: at the end of this turn of the loop, or when the kernel takes more.
         self._write_due = False
         self._watching_room = False
@@ -138,15 +120,32 @@ class TaskLink(FlowLink[TaskCall]):
         else:
             loop.add_reader(channel.fileno(), self.receive)
 
-    def send(self, call: TaskCall, params: bytes) -> None:
-        """Begin `call`. It is written at once where no other is in flight, else together with what others begin."""
+    def send(self, call: TaskCall, params: bytes) -> "asyncio.Future[None]":
+        """Begin `call`; returns its future.
+
+        It is written at once where no other is in flight, else together with what others begin.
+        """
         call.link = self
-        self.begin(call, params, call.attach())
-        if call.flow is None:
-            self._deadlines.watch(call)
-        if self.calls_in_flight == 1 and not self._write_due:
+        call.future = future = self._loop.create_future()
+        if self._calls or self._outgoing or self._write_due or not call.usual:
+            self._queue(call, params)
+        elif not self.begin_at_once(call, params):
+            self._watch_room(bool(self._outgoing))
+        if call.deadline < self._deadlines.due and call.flow is None:
+            self._deadlines.set(call.deadline)
+        return future
+
+    def _queue(self, call: TaskCall, params: bytes) -> None:
+        is_alone = not self._calls
+        self.begin(call, params, None if call.carried is None else call.attach())
+        self._queued += call.size
+        if self._write_due:
+            if self._queued >= _WRITE_SIZE and not self._watching_room:
+                self._queued = 0
+                self.flush()
+        elif is_alone:
             self.write()
-        elif not self._write_due:
+        else:
             self._write_due = True
             self._loop.call_soon(self.write)
 
@@ -191,14 +190,17 @@ class TaskLink(FlowLink[TaskCall]):
 
     def write(self) -> None:
         """Write what is queued; watch for room where the kernel does not take all of it."""
-        room_wanted = not self.flush()
+        self._queued = 0
+        self._watch_room(not self.flush())
+
+    def _watch_room(self, wanted: bool) -> None:
         if self.lost:
             return
-        if room_wanted and not self._watching_room:
+        if wanted and not self._watching_room:
             self._loop.add_writer(self.channel.fileno(), self.write)
-        elif self._watching_room and not room_wanted:
+        elif self._watching_room and not wanted:
             self._loop.remove_writer(self.channel.fileno())
-        self._watching_room = self._write_due = room_wanted
+        self._watching_room = self._write_due = wanted
 
     def _expire(self, call: TaskCall) -> None:
         if call.link is not self:

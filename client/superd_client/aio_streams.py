@@ -103,6 +103,11 @@ class AsyncItemStream(_TaskFlow, Generic[I]):
     async def __anext__(self) -> I:
         if self._over:
             raise StopAsyncIteration
+        call = self._call
+        if call is not None and call.inbox is not None:
+            taken: I = call.inbox.take_plain()
+            if taken is not NOTHING:
+                return taken
         try:
             item: I = await self._next()
         except SuperdError as error:

@@ -1,7 +1,7 @@
 """One call, as both clients see it: its identity, its time, its codec, and the exceptions that may end it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from time import monotonic
 from typing import Any, Final
@@ -56,39 +56,58 @@ RUNNING_PAUSE_MAX: Final = 0.25
 
 _FLOWING: Final = (Stream, Upload)
 
+_NOTHING: Final[Mapping[str, int | str]] = {}
+
 #: Seconds that are as many microseconds as a message can hold, and a few more.
 _SECONDS_MAX: Final = TIME_USEC_MAX // 1_000_000
 
+#: Seconds of a timeout after which the deadline may be more than that.
+_LONG: Final = _SECONDS_MAX / 2
+
 
 class Call(ABC):
-    """What is known of one call while it waits. The clients say how whoever waits for it hears of what happened."""
+    """What is known of one call while it waits. The clients say how whoever waits for it hears of what happened.
 
-    __slots__ = (
-        "_has_attached",
-        "_is_taken",
-        "_key",
-        "_limit",
-        "_losses",
-        "_lost",
-        "_refusals",
-        "_running_pause",
-        "_since_usec",
-        "call_id",
-        "carried",
-        "deadline",
-        "end",
-        "fault",
-        "flow",
-        "gap",
-        "meta",
-        "method",
-        "oneway",
-        "request_id",
-        "sent",
-        "size",
-        "tells_sent",
-        "timeout",
-    )
+    Most calls go well at once: what they never change they find in the class.
+    """
+
+    flow: Inbox | Outbox | None = None
+    #: The same, for a stream.
+    inbox: Inbox | None = None
+    #: Whether the timeout is for each wait anew.
+    gap = False
+    #: Whether there will be no reply.
+    oneway = False
+    #: Whether it is no flow and wants a reply, and its request says no more than a call id and a deadline.
+    usual = True
+    #: The reply, or the reason why there is none.
+    end: Reply | SuperdError | None = None
+    #: The descriptors that its params take along.
+    carried: Outgoing | None = None
+    #: Its id on the connection that it was last given to.
+    request_id = 0
+    #: Bytes of its frame's body, once there is one.
+    size = 0
+    #: Whether the whole of its frame has gone to the kernel.
+    sent = False
+    #: Whether whoever waits for it hears of that.
+    tells_sent = False
+    #: What a validator of the result or an item raised, if it was no ValidationError.
+    fault: Exception | None = None
+    #: What else the request says of its time, its credit and its key (protocol §5).
+    extra: Mapping[str, int | str] = _NOTHING
+
+    _has_attached = _is_taken = False
+    _refusals = _losses = 0
+    _running_pause = RUNNING_PAUSE
+    #: How it was lost, if that has happened to it: it may have been carried out.
+    _lost: ConnectionLost | None = None
+    #: The caller's key, and since when a key may have been in use, if that is so.
+    _key: IdempotencyKey | None = None
+    _since_usec: int | None = None
+    #: When the call that makes this one is over, in seconds of CLOCK_MONOTONIC, and in microseconds.
+    _limit = inf
+    _limit_usec: int | None = None
 
     def __init__(
         self,
@@ -104,73 +123,60 @@ class Call(ABC):
 
         With `gap` the timeout is for each wait anew, see `restart`.
         """
-        if flow is None and isinstance(method, _FLOWING):
-            message = f"{method!r} is not called: stream or upload is for it"
-            raise TypeError(message)
-        self.method: Final = as_method(method)
+        if type(method) is not Method:
+            method = _checked(method, flow)
+        self.method: Final = method
+        self.read_result: Final = method.read_result
         self.call_id: Final = call_id
         self.timeout = timeout
-        self.flow: Final = flow
-        self.gap: Final = gap
-        #: Whether there will be no reply.
-        self.oneway: Final = oneway
-        #: The reply, or the reason why there is none.
-        self.end: Reply | SuperdError | None = None
-        #: The descriptors that its params take along.
-        self.carried: Outgoing | None = None
-        self._has_attached = self._is_taken = False
-        self._refusals = self._losses = 0
-        self._running_pause = RUNNING_PAUSE
-        #: How it was lost, if that has happened to it: it may have been carried out.
-        self._lost: ConnectionLost | None = None
-        #: The caller's key, and since when a key may have been in use, if that is so.
-        self._key: IdempotencyKey | None = None
-        self._since_usec: int | None = None
-        #: Its id on the connection that it was last given to.
-        self.request_id = 0
-        #: Bytes of its frame's body, once there is one.
-        self.size = 0
-        #: Whether the whole of its frame has gone to the kernel.
-        self.sent = False
-        #: Whether whoever waits for it hears of that.
-        self.tells_sent = oneway or flow is not None
-        #: What a validator of the result or an item raised, if it was no ValidationError.
-        self.fault: Exception | None = None
         #: When this side gives up, in seconds of CLOCK_MONOTONIC.
         self.deadline = monotonic() + timeout
-        self._limit = inf
-        #: What the request says of its time, its credit and its key (protocol §5).
-        self.meta: Final[dict[str, int | str]] = {}
         if (inherited := current_deadline.get()) is not None:
             self._inherit(inherited)
-        if not gap:
-            self.meta["deadline_usec"] = _to_usec(self.deadline)
-        if isinstance(flow, Inbox):
-            self.meta["credit"] = flow.credit
-            if gap:
-                self.meta["gap_usec"] = max(1, _to_usec(timeout))
+        if oneway or flow is not None or timeout > _LONG:
+            self.usual, self.tells_sent = False, oneway or flow is not None
+            self.flow, self.gap, self.oneway = flow, gap, oneway
+            if isinstance(flow, Inbox):
+                self.inbox = flow
+                gaps = {"gap_usec": max(1, _to_usec(timeout))} if gap else {}
+                self.extra = {"credit": flow.credit, **gaps}
+
+    @property
+    def read_item(self) -> Callable[[bytes], Any] | None:
+        """Reads the JSON of an item by itself."""
+        return None if self.inbox is None else self.inbox.codec.read_item
+
+    def meta(self) -> dict[str, int | str]:
+        """What its request says beside the params and its call id (protocol §5)."""
+        deadline_usec = self._limit_usec if self.gap else _to_usec(self.deadline)
+        times = {} if deadline_usec is None else {"deadline_usec": deadline_usec}
+        return {**times, **self.extra}
+
+    def carry(self, carried: Outgoing) -> None:
+        """Send descriptors with it, which it owns."""
+        self.usual = False
+        self.carried = carried
 
     def _inherit(self, deadline_usec: int) -> None:
-        self._limit = deadline_usec / 1e6
+        self._limit, self._limit_usec = deadline_usec / 1e6, deadline_usec
         if self._limit < self.deadline:
             self.timeout = self._limit - (self.deadline - self.timeout)
             self.deadline = self._limit
             if self.timeout <= 0:
                 message = "the time of the call that makes this one is over"
                 raise CallTimeout(message, sent=False, method=self.method.name, call_id=self.call_id)
-        self.meta["deadline_usec"] = deadline_usec
 
     def take_key(self, key: IdempotencyKey | None) -> None:
         """Send an idempotency key with it: the caller's, or one of its own."""
+        self.usual = False
         self._key = key
         if key is None:
-            self.meta["idempotency_key"] = make_text()
+            self.extra = {"idempotency_key": make_text()}
             self._since_usec = now_usec()
             return
-        self.meta["idempotency_key"] = key.text
         since = key.begin_use()
-        if since is not None:
-            self.meta["idempotency_since_usec"] = since
+        sinces = {} if since is None else {"idempotency_since_usec": since}
+        self.extra = {"idempotency_key": key.text, **sinces}
         self._since_usec = now_usec()
 
     @abstractmethod
@@ -191,15 +197,9 @@ class Call(ABC):
     def mark_sent(self) -> None:
         """Note that the whole of its frame has gone to the kernel: the end of a call that has no reply."""
         self.sent = True
-        if self.oneway:
-            self.end = Result(0, None)
         if self.tells_sent:
-            self.stir()
-
-    def take_item(self, item: Any) -> None:
-        """Take the next item of a stream."""
-        if isinstance(self.flow, Inbox):
-            self.flow.put(item)
+            if self.oneway:
+                self.end = Result(0, None)
             self.stir()
 
     def attach(self) -> Outgoing | None:
@@ -216,8 +216,8 @@ class Call(ABC):
         """Nobody takes what it has: close the descriptors of it."""
         if self.carried is not None:
             self.carried.close()
-        if isinstance(self.flow, Inbox):
-            self.flow.discard()
+        if self.inbox is not None:
+            self.inbox.discard()
         if isinstance(self.end, Result) and not self._is_taken:
             close_held(self.end.value)
 
@@ -278,7 +278,7 @@ class Call(ABC):
         if type(self.end) is ConnectionLost:
             self._lost = self.end
             if self._since_usec is not None:
-                self.meta.setdefault("idempotency_since_usec", self._since_usec)
+                self.extra = {"idempotency_since_usec": self._since_usec, **self.extra}
         self.end = None
         self.sent = False
         if isinstance(self.flow, Outbox):
@@ -299,12 +299,12 @@ class Call(ABC):
 
     def decode_item(self, body: bytes, fds: Sequence[int], head: ItemHead) -> Any:
         """Read an item of a stream, or return a Mismatch as `decode` does; raises MessageRefused."""
-        if not isinstance(self.flow, Inbox):
+        if self.inbox is None:
             raise MessageRefused(
                 ErrorObject(ErrorCode.INVALID_REQUEST, "an item of a call that is no stream", {})
             )
         try:
-            return self.flow.codec.decode(body, fds, head)
+            return self.inbox.codec.decode(body, fds, head)
         except MessageRefused as refused:
             faults = refused.error.data.get("errors")
             if faults is None:
@@ -358,7 +358,7 @@ class Call(ABC):
         """What there is not in time, for an exception's text."""
         if self.flow is None or not self.gap:
             return "no reply"
-        return "no item" if isinstance(self.flow, Inbox) else "no progress"
+        return "no progress" if self.inbox is None else "no item"
 
     def timed_out(self, phase: str = "", *, sent: bool) -> CallTimeout:
         """The exception for a deadline that passed in `phase`, by default while something was awaited."""
@@ -395,6 +395,15 @@ class Call(ABC):
     def refused_by_kernel(self, address: Address, error: OSError) -> ConnectFailed:
         """The exception for a connect that failed."""
         return self.unconnected(explain_refusal(address, error))
+
+
+def _checked(
+    method: Method[Any, Any] | UntypedMethod | str, flow: Inbox | Outbox | None
+) -> Method[Any, Any] | UntypedMethod:
+    if flow is None and isinstance(method, _FLOWING):
+        message = f"{method!r} is not called: stream or upload is for it"
+        raise TypeError(message)
+    return as_method(method)
 
 
 def _next_pause(tried: int, most: int, first: float = UNAVAILABLE_PAUSE) -> float | None:

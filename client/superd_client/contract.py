@@ -31,8 +31,10 @@ from superd_client.wire.envelope import (
     Result,
     hide_sentences,
     list_faults,
+    new_result,
     parse_json,
     parse_reply,
+    request_head,
 )
 from superd_client.wire.errors import ErrorCode, ErrorObject
 from superd_client.wire.limits import METHOD_NAME_MAX
@@ -84,6 +86,7 @@ class Method(Generic[P, R]):
         "_result_reader",
         "_result_writer",
         "errors",
+        "head",
         "holds_secrets",
         "idempotent",
         "keyed",
@@ -109,6 +112,8 @@ class Method(Generic[P, R]):
         for model in (params, *errors):
             _check_model(name, model)
         self.name: Final = name
+        #: What its requests have between their id and their params.
+        self.head: Final = request_head(name)
         self.params: Final = params
         self.result: Final = result
         self.idempotent: Final = idempotent
@@ -153,6 +158,11 @@ class Method(Generic[P, R]):
         """Whether results may take descriptors along."""
         return self._result_reader.holds_descriptors
 
+    @property
+    def read_result(self) -> Callable[[bytes], R] | None:
+        """Reads the JSON of a result by itself, where that says all; what it raises `decode_reply` puts into words."""
+        return self._result_reader.read_inner
+
     @override
     def __repr__(self) -> str:
         """Show what a reader needs to recognise it."""
@@ -162,9 +172,11 @@ class Method(Generic[P, R]):
 
     def write_params(self, params: P) -> tuple[bytes, Outgoing | None]:
         """Write params as JSON, with the descriptors that they take along; raises as `encode_params` does."""
-        if not self._params_reader.holds_descriptors:
+        if self._params_reader.holds_descriptors:
+            return write_with(lambda outgoing: self.encode_params(params, outgoing))
+        if type(params) is not self.params:
             return self.encode_params(params), None
-        return write_with(lambda outgoing: self.encode_params(params, outgoing))
+        return self._params_writer.write(params), None
 
     def encode_params(self, params: P, outgoing: Outgoing | None = None) -> bytes:
         """Write params as JSON; raises TypeError for another model's, ValueError for what no message can hold.
@@ -211,9 +223,9 @@ class Method(Generic[P, R]):
             fields = (self._reply_reader or self._replies).read(body)
         except ValidationError as error:
             return self._mismatch(body, error)
-        if "meta" in fields and fields["meta"].get("fds"):
+        if len(fields) > _RESULT_MEMBERS and fields["meta"].get("fds"):
             return Mismatch(fields["id"], fd_count_faults(fields["meta"]["fds"], 0))
-        return Result(fields["id"], fields["result"])
+        return new_result((fields["id"], fields["result"]))
 
     @property
     def _replies(self) -> StrictReader[Any]:
@@ -284,18 +296,20 @@ class UntypedMethod:
     which it owns; by default they are closed.
     """
 
-    __slots__ = ("keep", "name")
+    __slots__ = ("head", "keep", "name")
 
     #: An untyped method declares nothing, and nothing is known of its secrets.
     errors: Final[Mapping[str, type[BaseModel]]] = {}
     idempotent: Final = False
     keyed: Final = False
     holds_secrets: Final = False
+    read_result: Final = None
 
     def __init__(self, name: str, keep: Keep = keep_value) -> None:
         """Take any name that is Unicode, else raise ValueError: whether it exists is for the server to say."""
         name.encode()
         self.name: Final = name
+        self.head: Final = request_head(name)
         self.keep: Final = keep
 
     def write_params(self, params: object) -> tuple[bytes, Outgoing | None]:
@@ -346,6 +360,10 @@ def _write_descriptor(value: object, outgoing: Outgoing | None) -> int:
         message = f"JSON cannot say a {type(value).__name__}"
         raise TypeError(message)
     return outgoing_of(outgoing).add(value)
+
+
+#: How many members a result has, apart from `meta`.
+_RESULT_MEMBERS: Final = 3
 
 
 def fd_count_faults(declared: int, came: int) -> list[dict[str, Any]]:

@@ -58,7 +58,7 @@ def frame_call(call: Call, params: bytes, request_id: str, frame_limit: int, fra
         if call.carried.sources:
             message = "a datagram takes no descriptors along: use a stream or seqpacket socket"
             raise NotSent(message, method=call.method.name, call_id=call.call_id)
-    meta = dump_meta(call.call_id, **call.meta)  # type: ignore[arg-type]  # each has its own type
+    meta = dump_meta(call.call_id, **call.meta())  # type: ignore[arg-type]  # each has its own type
     name = call.method.name
     body = (
         dump_notification(name, params, meta) if call.oneway else dump_request(request_id, name, params, meta)

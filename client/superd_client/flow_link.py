@@ -6,7 +6,7 @@ Streams and uploads look the same to both clients up to here; nothing waits.
 from typing import Any
 
 from superd_client.ancillary import Attachment
-from superd_client.flows import NOTHING, Inbox, Outbox
+from superd_client.flows import NOTHING, Outbox
 from superd_client.letters import Letter
 from superd_client.link import CallT, Link
 from superd_client.wire.framing import FrameTooLarge
@@ -17,10 +17,10 @@ class FlowLink(Link[CallT]):
 
     def take_item(self, call: CallT) -> Any:
         """The oldest item of a stream, or NOTHING; queues the credit that is due."""
-        if not isinstance(call.flow, Inbox):
+        if call.inbox is None:
             return NOTHING
-        item = call.flow.take()
-        credit = call.flow.due() if item is not NOTHING else 0
+        item = call.inbox.take()
+        credit = call.inbox.due() if item is not NOTHING else 0
         if credit and self._may_send(call):
             self._midway = True
             self._outgoing.append((Letter(call), self._wire.send_credit(call.request_id, credit), None))

@@ -1,7 +1,7 @@
 """The items of one call, as both clients keep them: `Inbox` for a stream, `Outbox` for an upload (protocol §14)."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from superd_client.contract import Method, UntypedMethod, as_method
@@ -9,6 +9,7 @@ from superd_client.descriptors import Outgoing, close_held
 from superd_client.streams import Stream, UntypedItems, Upload
 from superd_client.wire.client import ClientConnection
 from superd_client.wire.control import ItemHead
+from superd_client.wire.envelope import Mismatch
 from superd_client.wire.limits import CREDIT_MAX
 
 #: What a timeout bounds: the time to the next item, or the whole of a stream.
@@ -21,6 +22,10 @@ Params: TypeAlias = tuple[bytes, Outgoing | None]
 
 class Items(Protocol):
     """How items are written and read; `superd_client.streams` has it."""
+
+    @property
+    def read_item(self) -> Callable[[bytes], Any] | None:
+        """Reads the JSON of an item by itself."""
 
     def write(self, value: Any, /) -> tuple[bytes, Outgoing | None]:
         """Write an item, with what it takes along."""
@@ -46,7 +51,7 @@ NOTHING: Final = _Nothing()
 class Inbox:
     """The items of a stream that have come and were not taken, never more than `credit`."""
 
-    __slots__ = ("_taken", "_waiting", "codec", "credit", "received")
+    __slots__ = ("_due_at", "_taken", "_waiting", "codec", "credit", "received")
 
     def __init__(self, codec: Items, credit: int) -> None:
         """Let `credit` items come before the first is taken."""
@@ -56,15 +61,28 @@ class Inbox:
         self.received = False
         self._waiting: deque[Any] = deque()
         self._taken = 0
+        #: How many items are taken when credit is due for them: half of all, so that few messages carry it.
+        self._due_at: Final = (credit + 1) // 2
 
     def open(self, wire: ClientConnection[Any], request_id: int) -> None:
         """Tell the wire that the call which was just begun has items to come."""
         wire.open_inflow(request_id, self.credit)
 
-    def put(self, item: Any) -> None:
-        """Keep an item that has come."""
+    def put(self, items: Iterable[Any]) -> None:
+        """Keep items that have come."""
         self.received = True
-        self._waiting.append(item)
+        self._waiting.extend(items)
+
+    def take_plain(self) -> Any:
+        """The oldest item, or NOTHING where `take` has more to do than that: as few steps as there can be for one item.
+
+        Needs no lock, as long as one thread takes.
+        """
+        waiting = self._waiting
+        if not waiting or self._taken + 1 >= self._due_at or type(waiting[0]) is Mismatch:
+            return NOTHING
+        self._taken += 1
+        return waiting.popleft()
 
     def take(self) -> Any:
         """The oldest item, or NOTHING."""
@@ -79,8 +97,8 @@ class Inbox:
             close_held(self._waiting.popleft())
 
     def due(self) -> int:
-        """How much credit to send now: what was taken, once that is half of all, so that few messages carry it."""
-        if 2 * self._taken < self.credit:
+        """How much credit to send now: what was taken, once that is enough."""
+        if self._taken < self._due_at:
             return 0
         taken, self._taken = self._taken, 0
         return taken

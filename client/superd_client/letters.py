@@ -10,6 +10,9 @@ class Letter:
 
     __slots__ = ("call", "sent")
 
+    #: That it is sent is told to its call.
+    tells_sent: Final = True
+
     def __init__(self, call: Call | None) -> None:
         """Begin unsent."""
         self.call: Final = call

@@ -6,7 +6,7 @@ when the kernel takes something, and hears of the end of each call by `Call.reso
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Final, Generic, TypeAlias, TypeVar
 
@@ -20,10 +20,11 @@ from superd_client.sockets import Channel
 from superd_client.wire.client import ClientConnection, CreditReceived, ItemReceived, ReplyReceived
 from superd_client.wire.connection import PeerClosed
 from superd_client.wire.control import Goaway
-from superd_client.wire.envelope import Failure
+from superd_client.wire.envelope import Failure, Reply
 from superd_client.wire.errors import ErrorCode, RemoteProtocolError
 from superd_client.wire.framing import FrameTooLarge
 from superd_client.wire.limits import HEADER_SIZE
+from superd_client.wire.usual import Usual
 
 CallT = TypeVar("CallT", bound=Call)
 
@@ -41,6 +42,8 @@ class Link(ABC, Generic[CallT]):
     def __init__(self, channel: Channel, frame_limit: int) -> None:
         """Take over `channel`, which is connected."""
         self.channel: Final = channel
+        #: The largest body in bytes that is taken.
+        self.frame_limit: Final = frame_limit
         #: Set once nothing more will come or go.
         self.lost = False
         #: Set where the server reads no more, as one does that stops; it may still answer what it has read.
@@ -66,7 +69,9 @@ class Link(ABC, Generic[CallT]):
 
     def check(self) -> bool:
         """Whether calls can begin here. A link that an interrupt (KeyboardInterrupt) left half changed is lost."""
-        return self._is_alive() and not self.retired and not self.leaving
+        if self._midway:
+            self._is_alive()
+        return not (self.lost or self.retired or self.leaving)
 
     @property
     def has_unwritten(self) -> bool:
@@ -76,16 +81,62 @@ class Link(ABC, Generic[CallT]):
     def begin(self, call: CallT, params: bytes, carried: Attachment | None = None) -> None:
         """Queue the frame of `call`, with descriptors that are closed in any case; raises MessageTooLarge."""
         self._midway = True
-        fds = len(carried.fds) if carried is not None else 0
+        self._outgoing.append((call, self._begin(call, params, carried), carried))
+        self._midway = False
+
+    def begin_at_once(self, call: CallT, params: bytes) -> bool:
+        """Begin a usual call where all is well and nothing waits to be written: write its frame straight away.
+
+        Returns whether all of it has gone. What has not is queued, as by `begin`; the link may be lost or retired.
+        """
+        self._midway = True
+        frame = self._frame_usual(call, params)
+        self._calls.add(call)
+        written, failure = 0, None
+        try:
+            written = self.channel.send_frame(frame)
+        except OSError as error:
+            failure = error
+        if written == len(frame):
+            call.sent = True
+        else:
+            call.size = len(frame) - HEADER_SIZE
+            self._outgoing.append((call, memoryview(frame)[written:] if written else frame, None))
+        self._midway = False
+        if failure is not None:
+            self._stop_writing(failure)
+        return call.sent
+
+    def _begin(self, call: CallT, params: bytes, carried: Attachment | None) -> bytes:
+        """The frame of `call`, which waits for what is sent for it from now on. Ends being midway where it raises."""
+        if call.usual and carried is None:
+            frame = self._frame_usual(call, params)
+        else:
+            frame = self._frame(call, params, carried)
+        call.size = len(frame) - HEADER_SIZE
+        self._calls.add(call)
+        return frame
+
+    def _frame_usual(self, call: CallT, params: bytes) -> bytes:
+        try:
+            call.request_id, frame = self._wire.send_usual(
+                call.method.head, params, call, call.call_id, int(call.deadline * 1_000_000)
+            )
+        except FrameTooLarge as error:
+            self._midway = False
+            raise call.too_large(self.channel.explain_too_large(error)) from error
+        return frame
+
+    def _frame(self, call: CallT, params: bytes, carried: Attachment | None) -> bytes:
+        fds = 0 if carried is None else len(carried.fds)
         try:
             if call.oneway:
-                frame = self._wire.send_notification(
-                    call.method.name, params, call.call_id, fds=fds, **call.meta
+                return self._wire.send_notification(
+                    call.method.name, params, call.call_id, fds=fds, **call.meta()
                 )
-            else:
-                call.request_id, frame = self._wire.send_request(
-                    call.method.name, params, call, call.call_id, fds=fds, **call.meta
-                )
+            call.request_id, frame = self._wire.send_request(
+                call.method.name, params, call, call.call_id, fds=fds, **call.meta()
+            )
         except FrameTooLarge as error:
             self._midway = False
             if carried is not None:
@@ -93,10 +144,7 @@ class Link(ABC, Generic[CallT]):
             raise call.too_large(self.channel.explain_too_large(error)) from error
         if call.flow is not None:
             call.flow.open(self._wire, call.request_id)
-        call.size = len(frame) - HEADER_SIZE
-        self._calls.add(call)
-        self._outgoing.append((call, frame, carried))
-        self._midway = False
+        return frame
 
     def flush(self) -> bool:
         """Write what the kernel takes; returns whether nothing is left to write. May lose or retire the link."""
@@ -110,21 +158,62 @@ class Link(ABC, Generic[CallT]):
 
     def receive(self) -> bool:
         """Read once, and hand over the replies that have come; returns whether there was anything. May lose the link."""
-        if not self._is_alive():
+        if (self._midway or self.lost) and not self._is_alive():
             return False
         self._midway = True
         found = False
         try:
-            found = self.channel.read_to(self._wire)
-            if found:
-                self._hand_over()
-                close_all(self._wire.take_surplus())
+            found = self.channel.read_to(self)
         except OSError as error:
             self.lose(_broke(error), error, hung_up=True)
         except RemoteProtocolError as error:
             self.lose(f"the server broke the protocol or refused the connection: {error}", error)
         self._midway = False
         return found
+
+    def receive_data(self, data: bytes, fds: Sequence[int] = ()) -> None:
+        """Take what one read of a stream brought, and own its descriptors; b"" is the end of file.
+
+        The usual is read straight out of it, the rest in the general way.
+        """
+        if data and not fds:
+            if len(self._calls) == 1:
+                (call,) = self._calls
+                result = self._wire.take_result(data, call.request_id)
+                if result is not None:
+                    self._calls.discard(call)
+                    call.resolve(result)
+                    if self.leaving or self.retired:
+                        self._close_if_done()
+                    return
+            usual, end = self._wire.take_usual(data)
+            self._take(usual)
+            if end == len(data):
+                return
+            data = data[end:]
+        self._wire.receive_data(data, fds)
+        self._hand_over()
+
+    def receive_packet(self, data: bytes, fds: Sequence[int] = (), length: int | None = None) -> None:
+        """Take one packet, and own its descriptors; `length` is what it had before it was cut to `data`."""
+        self._wire.receive_packet(data, fds, length)
+        self._hand_over()
+
+    def _take(self, usual: Iterable[Usual[CallT]]) -> None:
+        for call, reply, items in usual:
+            if reply is not None:
+                self._end(call, reply)
+            elif call.inbox is not None:
+                call.inbox.put(items)
+                call.stir()
+
+    def _end(self, call: CallT, reply: Reply) -> None:
+        self._calls.discard(call)
+        call.resolve(reply)
+        if type(reply) is Failure and is_unavailable(reply):
+            self.leaving = True
+        if self.leaving or self.retired:
+            self._close_if_done()
 
     def withdraw(self, call: CallT, *, cancel: bool = False) -> bool:
         """Give up on `call`; its reply will be discarded. May be repeated.
@@ -202,7 +291,9 @@ class Link(ABC, Generic[CallT]):
                 outgoing[0] = call, memoryview(frame)[written:], None
                 return False
             written -= len(frame)
-            call.mark_sent()
+            call.sent = True
+            if call.tells_sent:
+                call.mark_sent()
             outgoing.popleft()
         return True
 
@@ -238,13 +329,9 @@ class Link(ABC, Generic[CallT]):
     def _hand_over(self) -> None:
         while (event := self._wire.next_event()) is not None:
             if isinstance(event, ReplyReceived):
-                self._calls.discard(event.call)
-                event.call.resolve(event.reply)
-                if type(event.reply) is Failure and is_unavailable(event.reply):
-                    self.leaving = True
-                self._close_if_done()
+                self._end(event.call, event.reply)
             elif isinstance(event, ItemReceived):
-                event.call.take_item(event.value)
+                self._take([(event.call, None, [event.value])])
             elif isinstance(event, CreditReceived):
                 event.call.stir()
             elif isinstance(event, Goaway):
@@ -252,7 +339,8 @@ class Link(ABC, Generic[CallT]):
                 self._close_if_done()
             elif isinstance(event, PeerClosed):
                 self.lose("the server closed the connection", hung_up=True)
-                return
+                break
+        close_all(self._wire.take_surplus())
 
     def _is_alive(self) -> bool:
         if self._midway:

@@ -237,7 +237,6 @@ class DatagramPeer:
             method,
             self._ids.make() if call_id is None else check_call_id(call_id),
             self._timeout if timeout is None else check_timeout(timeout),
-            asyncio.get_running_loop(),
             oneway=oneway,
         )
         if self._closed or not self._opened:

@@ -59,7 +59,7 @@ _NO_SIGNAL: Final = int(socket.MSG_NOSIGNAL)
 
 
 class Receiver(Protocol):
-    """Who takes what a channel reads: the client's end of the wire."""
+    """Who takes what a channel reads."""
 
     @property
     def frame_limit(self) -> int:
@@ -110,6 +110,13 @@ class Channel:
         """A large message is coming, or has come."""
         self._read_size = size
         reuse_large_buffers()
+
+    def send_frame(self, frame: bytes) -> int:
+        """Write what the kernel takes of a frame, which is the usual case of `send`."""
+        try:
+            return self._socket.send(frame, _NO_SIGNAL)
+        except BlockingIOError:
+            return 0
 
     def send(self, buffers: Sequence[bytes | memoryview]) -> int:
         """Write what the kernel takes of `buffers`; returns how many bytes, perhaps 0. Raises OSError.

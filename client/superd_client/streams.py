@@ -1,6 +1,6 @@
 """The contracts of streams: `Stream`, whose server sends items, and `Upload`, whose client does (protocol §14)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -60,6 +60,11 @@ class ItemCodec(Generic[I]):
         self._proof: Proof[I] = proof_of(item)
         #: Built at the first item: who sends them reads none.
         self._message_reader: StrictReader[Any] | None = None
+
+    @property
+    def read_item(self) -> Callable[[bytes], I] | None:
+        """Reads the JSON of an item by itself, where that says all; what it raises `decode` puts into words."""
+        return self._reader.read_inner
 
     def write(self, value: I) -> tuple[bytes, Outgoing | None]:
         """Write an item as JSON, with the descriptors that it takes along; raises as `encode` does."""
@@ -205,6 +210,8 @@ class UntypedItems:
     """The items of a stream of which only the name is known: JSON data. `keep` is as for an UntypedMethod."""
 
     __slots__ = ("_keep",)
+
+    read_item: Final = None
 
     def __init__(self, keep: Keep = keep_value) -> None:
         """Read items so that `keep` says what they are."""

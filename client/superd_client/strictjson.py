@@ -51,13 +51,14 @@ LAST_NAME_WINS: Final = _last_name_wins()
 class StrictReader(Generic[T]):
     """Reads one type from JSON, strictly."""
 
-    __slots__ = ("_find_all", "_may_hold_nan", "_validate", "holds_descriptors")
+    __slots__ = ("_find_all", "_is_strict", "_may_hold_nan", "_validate", "holds_descriptors", "read_inner")
 
     def __init__(self, source: Any) -> None:
         """Build the validator for the type `source`, which may be anything that pydantic knows."""
         adapter: TypeAdapter[T] = adapter_of(source)
         schema: Any = adapter.core_schema
-        kinds = {kind for part in parts_of(schema) if isinstance(kind := part.get("type"), str)}
+        parts = [part for part in parts_of(schema) if isinstance(part.get("type"), str)]
+        kinds = {part["type"] for part in parts}
         self._find_all: Callable[..., T] = adapter.validator.validate_json
         #: As `_find_all`, but for what it tells of faults.
         self._validate = self._find_all
@@ -66,6 +67,25 @@ class StrictReader(Generic[T]):
         #: Whether a value of this type may stand for descriptors.
         self.holds_descriptors: Final = holds_descriptors(schema)
         self._may_hold_nan = may_hold_nan(schema)
+        self._is_strict = schema["type"] == "model" and all(map(_asks_for_strictness, parts))
+        #: Reads a value that stands in a message, alone, as if it was read with the message: it raises where that is
+        #: refused, or anything is unusual. None for a type of which more matters than its own text.
+        self.read_inner: Callable[[bytes], T] | None = (
+            self._read_first if LAST_NAME_WINS and kinds <= _CLOSED else None
+        )
+
+    def _read_first(self, body: bytes) -> T:
+        """Read a value alone, and let the others be read by what has been built by then, in as few steps as there are."""
+        value = self.read(body)
+        if self._may_hold_nan:
+            self.read_inner = self.read
+        elif self._is_strict:
+            self.read_inner = (
+                self._validate
+            )  # to say what the models say themselves takes time, for each value
+        else:
+            self.read_inner = functools.partial(self._validate, strict=True)
+        return value
 
     def _validate_first(self, schema: Any, body: bytes, **options: Any) -> T:
         """Build the second validator at the first use: most types of a contract are read by one of its sides alone."""
@@ -99,6 +119,13 @@ def may_say_nan(body: bytes) -> bool:
     return (b"N" in body and b"NaN" in body) or (b"I" in body and b"Infinity" in body)
 
 
+def _asks_for_strictness(schema: Schema) -> bool:
+    """Whether this part of a schema does: a model itself, the others by what is around them."""
+    if schema["type"] == "model":
+        return schema.get("config", {}).get("strict") is True and schema.get("strict") is not False
+    return schema.get("strict") is not False
+
+
 def _read(validate: Callable[..., Any], body: bytes, received: Received | None) -> Any:
     if received is None:
         return validate(body, strict=True)
@@ -117,6 +144,40 @@ _COLLECTIONS: Final = frozenset(
 def _to_first_fault(schema: Schema) -> Schema:
     """The same values, and no more than one fault. pydantic before 2.13 takes no notice for maps."""
     return {**schema, "fail_fast": True} if schema.get("type") in _COLLECTIONS else schema
+
+
+#: Kinds of core schema that are the same wherever they stand: they take no configuration from what is around them, and
+#: nest no deeper than they say, which is far from the limit of a message (protocol §3).
+_CLOSED: Final = frozenset(
+    {
+        "bool",
+        "bytes",
+        "date",
+        "datetime",
+        "decimal",
+        "default",
+        "dict",
+        "enum",
+        "float",
+        "frozenset",
+        "int",
+        "list",
+        "literal",
+        "model",
+        "model-field",
+        "model-fields",
+        "none",
+        "nullable",
+        "set",
+        "str",
+        "tagged-union",
+        "time",
+        "timedelta",
+        "tuple",
+        "union",
+        "uuid",
+    }
+)
 
 
 def reader_of(source: Any) -> StrictReader[Any]:

@@ -24,6 +24,7 @@ from superd_client.streams import I, Stream, Upload
 from superd_client.sync_datagrams import open_exchange
 from superd_client.sync_link import ThreadCall
 from superd_client.sync_streams import ItemSink, ItemStream
+from superd_client.wire.envelope import Result
 from superd_client.wire.limits import FRAME_SIZE_DEFAULT, STREAM_CREDIT_DEFAULT
 
 if TYPE_CHECKING:
@@ -132,12 +133,19 @@ class Client:
         Raises SuperdError; its subclasses and its `outcome` say what happened. ValueError and TypeError are for
         arguments that no call can be made of.
         """
-        call = ThreadCall(method, self._call_id(call_id), self._seconds(timeout))
-        body, call.carried = call.method.write_params(params)
+        call = ThreadCall(
+            method,
+            self._exchange.ids.make() if call_id is None else check_call_id(call_id),
+            self._timeout if timeout is None else check_timeout(timeout),
+        )
+        body, carried = call.method.write_params(params)
+        if carried is not None:
+            call.carry(carried)
         if call.method.keyed or idempotency_key is not None:
             call.take_key(idempotency_key)
         try:
-            return call.result(self._exchange.carry_out(call, body))
+            end = self._exchange.carry_out(call, body)
+            return end.value if type(end) is Result else call.result(end)
         except SuperdError as error:
             told = call.judged(error)
             raise told from told.__cause__

@@ -59,11 +59,11 @@ class ThreadExchange(ThreadDialer):
         """Write the request of `call`, and wait for its reply."""
         try:
             try:
-                while True:
+                over = call.usual and self._carry_out_alone(call, params)
+                while not over:
                     self.send(call, params)
                     self.wait(call)
-                    if type(call.end) is Result or not self.begins_again(call):
-                        break
+                    over = type(call.end) is Result or not self.begins_again(call)
             except BaseException as error:
                 self.forget(call, cancel=not isinstance(error, CallTimeout))  # of the time the server knows
                 raise
@@ -76,6 +76,29 @@ class ThreadExchange(ThreadDialer):
         if end is None or isinstance(end, SuperdError):
             raise end or call.lost("nothing came of it")
         return end
+
+    def _carry_out_alone(self, call: ThreadCall, params: bytes) -> bool:
+        """The usual way: nobody else writes or waits, the kernel takes all, and the next read brings the result.
+
+        Returns False where anything else happens. `send` and `wait` go on from wherever that was.
+        """
+        with self.mutex:
+            link = self.link
+            if link is None or self.writing.holder is not None or self._forgotten:
+                return False
+            poller = link.begin_alone(call, params)
+            if poller is None:
+                self.writing.holder = call
+                if call.link is None:
+                    self._begin(link, call, params)  # another leads: there is no more to do, as a rule
+                return False
+        poller.wait(call.time_left())
+        with self.mutex:
+            link.serve(call)
+            if not call.stirred:
+                return False
+            link.release(call)
+        return type(call.end) is Result
 
     def begins_again(self, call: ThreadCall) -> bool:
         """Whether `call` has ended and is to be sent once more; pauses before that."""
@@ -119,10 +142,17 @@ class ThreadExchange(ThreadDialer):
     # --- the parts of a call -------------------------------------------------------------------------------------
 
     def send(self, call: ThreadCall, params: bytes) -> None:
-        """Write the request of `call` to its end, on the link that it has then."""
+        """Write the request of `call` to its end, on the link that it has then; what is left of it, where it has begun."""
+        if call.sent:
+            return
         with self.mutex:
             link = self.link
-            if link is not None and self.writing.take(call) and self._begin(link, call, params):
+            if (
+                link is not None
+                and call.link is None
+                and self.writing.take(call)
+                and self._begin(link, call, params)
+            ):
                 return  # the usual case, which waits for nothing
         self._await_turn(call)
         for _ in range(ATTEMPTS):

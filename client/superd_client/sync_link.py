@@ -1,42 +1,35 @@
 """A call, a link and turns as threads share them. Everything here is guarded by the mutex of the client that uses it."""
 
 import threading
-from typing import Any, Final
+from typing import Final
 
 from typing_extensions import override
 
 from superd_client.calls import Call
-from superd_client.contract import Method, UntypedMethod
 from superd_client.flow_link import FlowLink
-from superd_client.flows import Inbox, Outbox
 from superd_client.poller import Poller
 from superd_client.polling import Latency
 from superd_client.sockets import Channel
 from superd_client.spinning import SpinningPoller
+from superd_client.wire.envelope import Reply
 
 
 class ThreadCall(Call):
     """A call, and the thread that waits for it."""
 
-    __slots__ = ("_alarm", "link", "poller", "stirred")
+    link: "ThreadLink | None" = None
+    #: Whether something has happened since its thread last looked.
+    stirred = False
+    #: What its thread polls, while it does: then another thread that has something for it must ring.
+    poller: Poller | None = None
+    _alarm: "threading.Lock | None" = None
 
-    def __init__(
-        self,
-        method: Method[Any, Any] | UntypedMethod | str,
-        call_id: str,
-        timeout: float,
-        *,
-        flow: Inbox | Outbox | None = None,
-        gap: bool = False,
-        oneway: bool = False,
-    ) -> None:
-        super().__init__(method, call_id, timeout, flow=flow, gap=gap, oneway=oneway)
-        self.link: ThreadLink | None = None
-        #: Whether something has happened since its thread last looked.
-        self.stirred = False
-        #: What its thread polls, while it does: then another thread that has something for it must ring.
-        self.poller: Poller | None = None
-        self._alarm: threading.Lock | None = None
+    @override
+    def resolve(self, reply: Reply) -> None:
+        self.end = reply
+        self.stirred = True
+        if self.poller is not None or self._alarm is not None:
+            self.wake()
 
     @override
     def stir(self) -> None:
@@ -98,6 +91,10 @@ class Turn:
 
     def leave(self, call: ThreadCall) -> None:
         """Give up the turn, or the place in the queue; wakes the next. May be repeated."""
+        if not self._queue:
+            if self.holder is call:
+                self.holder = None
+            return
         self._queue.pop(call, None)
         if self.holder is call:
             heir = next(iter(self._queue), None)
@@ -120,6 +117,28 @@ class ThreadLink(FlowLink[ThreadCall]):
         super().__init__(channel, frame_limit)
         self._poller: Final = SpinningPoller(channel) if latency == "low" else Poller(channel)
         self._reading: Final = Turn()
+
+    def begin_alone(self, call: ThreadCall, params: bytes) -> Poller | None:
+        """Begin a usual call, and write it at once, where all is well and nobody else writes or leads.
+
+        Returns what it is to poll, as the leader; else None, and `call.link` says whether it has begun.
+        """
+        if (
+            self._midway
+            or self.lost
+            or self.retired
+            or self.leaving
+            or self._outgoing
+            or self._reading.holder is not None
+            or self._poller.watches_room
+        ):
+            return None
+        call.link = self
+        if not self.begin_at_once(call, params):
+            return None
+        self._reading.holder = call
+        call.poller = self._poller
+        return self._poller
 
     def lead(self, call: ThreadCall) -> Poller | None:
         """What `call` is to poll, as the leader; None where another leads, and its alarm is set.

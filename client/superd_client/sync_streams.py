@@ -111,6 +111,15 @@ class ItemStream(_ThreadFlow, Generic[I]):
     def __next__(self) -> I:
         if self._over:
             raise StopIteration
+        try:
+            call = self._call
+            if call is not None and call.inbox is not None:
+                taken: I = call.inbox.take_plain()
+                if taken is not NOTHING:
+                    return taken
+        except BaseException:  # an interrupt ends it, as in `_guarded`
+            self.close()
+            raise
         item: I = self._guarded(self._next)
         return item
 

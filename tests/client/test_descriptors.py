@@ -225,6 +225,9 @@ def test_the_server_closes_no_number_of_an_item_that_was_refused(
 class Watching:
     """A call that hands refusals on."""
 
+    read_result = None
+    read_item = None
+
     def decode(self, body: bytes, fds: Any, /) -> Reply:
         raise NotImplementedError
 

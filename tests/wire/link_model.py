@@ -67,6 +67,9 @@ class Pipe:
 class Call:
     """What both sides have seen of one call. It is the client's own record of it too."""
 
+    read_result = None
+    read_item = None
+
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.id = 0

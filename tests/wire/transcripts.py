@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from superd_client.streams import UntypedItems
@@ -170,6 +170,14 @@ class Call(NamedTuple):
     """A call that waits; its result may be anything."""
 
     label: str
+
+    @property
+    def read_result(self) -> Callable[[bytes], Any] | None:
+        return None
+
+    @property
+    def read_item(self) -> Callable[[bytes], Any] | None:
+        return None
 
     def decode(self, body: bytes, fds: Sequence[int] = (), /) -> Reply:
         message = parse_reply(body)

@@ -1,7 +1,7 @@
 """The client's end of a connection, without the connection: ids, matching, streams, surprises (protocol §7, §14)."""
 
 from collections.abc import Sequence
-from typing import Any, Final, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeAlias
 
 from typing_extensions import override
 
@@ -28,6 +28,7 @@ from superd_client.wire.envelope import (
     Notification,
     Reply,
     RequestId,
+    Result,
     check_fds,
     dump_meta,
     dump_notification,
@@ -35,26 +36,11 @@ from superd_client.wire.envelope import (
     parse_reply,
 )
 from superd_client.wire.errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
-from superd_client.wire.framing import PacketRefused, encode_frame
-from superd_client.wire.limits import FRAME_SIZE_DEFAULT
-from superd_client.wire.states import RECEIVING, REQUESTING
+from superd_client.wire.framing import FrameTooLarge, PacketRefused, encode_frame
+from superd_client.wire.limits import FRAME_SIZE_DEFAULT, HEADER_SIZE
+from superd_client.wire.states import RECEIVING, State
 from superd_client.wire.streams import Inflow, Outflow, opened
-
-
-class PendingCall(Protocol):
-    """What a client keeps for a call that waits; it reads what is sent for it, and owns the descriptors then."""
-
-    def decode(self, body: bytes, fds: Sequence[int], /) -> Reply:
-        """Read a reply; raises MessageRefused, and owns nothing then."""
-
-    def decode_item(self, body: bytes, fds: Sequence[int], head: ItemHead, /) -> Any:
-        """Read the item that `head` announces, or return a Mismatch.
-
-        Raises MessageRefused, and owns nothing then; after ItemRefused the descriptors are closed.
-        """
-
-
-CallT = TypeVar("CallT", bound=PendingCall)
+from superd_client.wire.usual import REPLY_HEAD, CallT, Usual, cut_usual, read_only_reply
 
 
 class ReplyReceived(NamedTuple, Generic[CallT]):
@@ -82,14 +68,11 @@ ClientEvent: TypeAlias = (
     ReplyReceived[CallT] | ItemReceived[CallT] | CreditReceived[CallT] | Goaway | Notification | PeerClosed
 )
 
-#: How every reply of a superd begins. Only a shortcut to the id: the whole body is still validated.
-_REPLY_HEAD: Final = b'{"jsonrpc":"2.0","id":'
-
 
 class ClientConnection(Connection, Generic[CallT]):
     """The client's end. Ids count up from 1 and are used once."""
 
-    __slots__ = ("_inflows", "_last_id", "_outflows", "_pending")
+    __slots__ = ("_inflows", "_is_between", "_last_id", "_outflows", "_pending")
 
     def __init__(self, *, frame_limit: int = FRAME_SIZE_DEFAULT, packets: bool = False) -> None:
         """Begin OPEN, with nothing pending."""
@@ -98,6 +81,8 @@ class ClientConnection(Connection, Generic[CallT]):
         self._pending: dict[RequestId, CallT] = {}
         self._inflows: dict[RequestId, Inflow] = {}
         self._outflows: dict[RequestId, Outflow] = {}
+        #: Whether the next read begins with a frame: nothing has come that was not handed out.
+        self._is_between = True
 
     @property
     def pending(self) -> tuple[CallT, ...]:
@@ -127,6 +112,22 @@ class ClientConnection(Connection, Generic[CallT]):
         self._last_id = request_id
         self._pending[request_id] = call
         return request_id, frame
+
+    def send_usual(
+        self, head: bytes, params: bytes, call: CallT, call_id: str, deadline_usec: int
+    ) -> tuple[int, bytes]:
+        """The same for a call with the usual meta; `head` is the method's `request_head`."""
+        if self.state is not _OPEN:
+            self._check_may_request()
+        request_id = self._last_id + 1
+        start = b'{"jsonrpc":"2.0","id":%d%b' % (request_id, head)
+        end = b',"meta":{"call_id":"%b","deadline_usec":%d}}' % (call_id.encode(), deadline_usec)
+        length = len(start) + len(params) + len(end)
+        if length > self.send_limit:
+            raise FrameTooLarge(length, self.send_limit)
+        self._last_id = request_id
+        self._pending[request_id] = call
+        return request_id, b"%b%b%b%b" % (length.to_bytes(HEADER_SIZE, "big"), start, params, end)
 
     def send_notification(
         self, method: str, params: bytes, call_id: str | None = None, **meta: int | str | None
@@ -183,7 +184,7 @@ class ClientConnection(Connection, Generic[CallT]):
         self._forget(request_id)
 
     def _check_may_request(self) -> None:
-        if self.state not in REQUESTING:
+        if self.state is not _OPEN:
             message = f"no request can be sent on a connection that is {self.state.value}"
             raise LocalProtocolError(message)
 
@@ -193,6 +194,40 @@ class ClientConnection(Connection, Generic[CallT]):
             raise LocalProtocolError(message)
 
     # --- what comes in -------------------------------------------------------------------------------------------
+
+    @override
+    def receive_data(self, data: bytes, fds: Sequence[int] = ()) -> None:
+        self._is_between = False
+        super().receive_data(data, fds)
+
+    def take_result(self, data: bytes, request_id: int) -> Result | None:
+        """The result of this call, if `data`, which one read brought without descriptors, is that and nothing else.
+
+        Else None, and all of it is for `take_usual`.
+        """
+        call = self._pending.get(request_id)
+        if call is None or not self._is_between or self.state is not _OPEN:
+            return None
+        result = read_only_reply(data, call, request_id, self.frame_limit)
+        if result is not None:
+            del self._pending[request_id]
+            if self._inflows or self._outflows:
+                self._forget(request_id)
+        return result
+
+    def take_usual(self, data: bytes) -> tuple[list[Usual[CallT]], int]:
+        """The replies and items that `data`, which one read brought without descriptors, begins with, and where they end.
+
+        What follows is for `receive_data`; so is all of it where anything is unusual, which never raises here.
+        """
+        if not self._is_between or self.state is not _OPEN:
+            return [], 0
+        usual, end = cut_usual(data, self.frame_limit, self._pending, self._inflows)
+        if self._inflows or self._outflows:
+            for _, reply, _ in usual:
+                if reply is not None and reply.id is not None:
+                    self._forget(reply.id)
+        return usual, end
 
     def next_event(self) -> ClientEvent[CallT] | None:
         """Say what the next message is, or None until more bytes come.
@@ -211,6 +246,7 @@ class ClientConnection(Connection, Generic[CallT]):
                 raise
             if event is not None:
                 return event
+        self._is_between = not self._decoder.buffered
         return PeerClosed() if self._at_eof() else None
 
     def _next_body_or_break(self) -> bytes | None:
@@ -223,7 +259,7 @@ class ClientConnection(Connection, Generic[CallT]):
 
     def _match(self, body: bytes, fds: Sequence[int]) -> ClientEvent[CallT] | None:
         if not fds:
-            peeked = peek_number(body, _REPLY_HEAD)
+            peeked = peek_number(body, REPLY_HEAD)
             call = self._pending.get(peeked)
             if call is not None:
                 reply = call.decode(body, ())
@@ -323,6 +359,10 @@ class ClientConnection(Connection, Generic[CallT]):
             self._inflows.pop(request_id, None)
         if self._outflows:
             self._outflows.pop(request_id, None)
+
+
+#: The only state in which a client may send a request.
+_OPEN: Final = State.OPEN
 
 
 def _broken(message: str) -> ErrorObject:

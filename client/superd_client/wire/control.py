@@ -188,8 +188,8 @@ _ITEM_HEAD: Final = re.compile(
     rb'\{"jsonrpc":"2\.0","method":"rpc\.item","params":\{"id":([1-9][0-9]{0,15}),"seq":(0|[1-9][0-9]{0,15}),"item":'
 )
 
-#: Digits of the largest integer id.
-_ID_DIGITS_MAX: Final = len(str(ID_INTEGER_MAX))
+#: Bytes in which a comma ends the largest integer id.
+_ID_SPAN: Final = len(str(ID_INTEGER_MAX)) + 1
 
 
 def peek_item(body: bytes) -> ItemHead | None:
@@ -203,10 +203,13 @@ def peek_item(body: bytes) -> ItemHead | None:
 
 def peek_number(body: bytes, head: bytes) -> int:
     """The whole number that follows `head` and is followed by a comma; 0 where there is none."""
-    if not body.startswith(head):
-        return 0
-    end = body.find(b",", len(head), len(head) + _ID_DIGITS_MAX + 1)
-    digits = body[len(head) : max(end, 0)]
+    return number_at(body, len(head)) if body.startswith(head) else 0
+
+
+def number_at(data: bytes, place: int) -> int:
+    """The whole number that stands at `place` and is followed by a comma; 0 where there is none."""
+    comma = data.find(b",", place, place + _ID_SPAN)
+    digits = data[place : max(comma, 0)]
     return int(digits) if digits.isdigit() else 0
 
 

@@ -7,7 +7,8 @@ for something that is made once for each call.
 import functools
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 from typing import Annotated, Any, Final, Literal, NamedTuple, NotRequired, TypeAlias, TypeVar, get_args
 
@@ -138,6 +139,10 @@ class Result(NamedTuple):
 
     id: RequestId
     value: Any
+
+
+#: Makes a Result of a pair, for each call: the class itself does it by a function in Python.
+new_result: Final[Callable[[tuple[RequestId, Any]], Result]] = partial(tuple.__new__, Result)
 
 
 class Failure(NamedTuple):
@@ -419,6 +424,11 @@ def dump_request(request_id: RequestId, method: str, params: bytes, meta: bytes 
         params,
         meta,
     )
+
+
+def request_head(method: str) -> bytes:
+    """What stands between the id and the params of every request for `method`."""
+    return b',"method":%b,"params":' % to_json(method)
 
 
 def dump_notification(method: str, params: bytes, meta: bytes = b"") -> bytes:
