@@ -6,7 +6,6 @@ has done nothing. docs/adr/0017 tells why there are two, and a property test tha
 """
 
 import asyncio
-import contextvars
 import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
@@ -47,7 +46,6 @@ class FastPath:
         self._guard: Final = dispatcher.guard
         self._stats: Final = dispatcher.stats
         self._read: Final = parse.read_members
-        self._context: Final = contextvars.copy_context()
         #: The others are carried out by the general path, and so are all where calls are counted by the second.
         self._usual: Final = {
             name: _usual(endpoint, dispatcher.states.get(endpoint.service))
@@ -97,7 +95,7 @@ class FastPath:
             if not calls.begin_plain(work, self._carry_out):
                 calls.admit(work.call, len(body))
             return b""
-        run = self._context.copy().run
+        run = self._dispatcher.base_context.copy().run
         try:
             if due is not None:
                 run(current_deadline.set, due)

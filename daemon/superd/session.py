@@ -190,7 +190,7 @@ class Session:
         if (lane.turn == pace.turn and lane.left > 0 and not lane.waiting) or pace.may_work(lane):
             return True
         self._read_is_due = True
-        self._wait_for_turn()
+        self._wait_for_turn(pause=self._pump_scheduled or self._reads_unasked)
         return False
 
     def data_received(self, data: bytes, fds: Sequence[int]) -> None:
@@ -231,6 +231,8 @@ class Session:
 
     def peer_vanished(self) -> None:
         """Nobody reads answers any more; what the peer had sent before is still read."""
+        if self._pump_scheduled:
+            self._pause()  # until its turn comes
         self._account.never_wait()
         self._outbox.drained()
         self._calls.abandon()
@@ -320,12 +322,22 @@ class Session:
         if self._pace.may_work(self._lane):
             self._work()
         else:
-            self._wait_for_turn()
+            self._wait_for_turn(pause=self._reads_unasked)
 
-    def _wait_for_turn(self) -> None:
+    @property
+    def _reads_unasked(self) -> bool:
+        """Whether to wait for a turn is to pause.
+
+        Otherwise the transport asks before it reads, and while nobody else wants the loop the turn comes before that: to
+        pause would cost more than to be asked.
+        """
+        return self._packets or self._is_ending or self._calls.peer_is_gone or self._pace.is_shared
+
+    def _wait_for_turn(self, *, pause: bool = True) -> None:
+        if pause:
+            self._pause()
         if not self._pump_scheduled:
             self._pump_scheduled = True
-            self._pause()
             self._pace.wait(self._lane, self._turn_came)
 
     async def _next_turn(self) -> None:
