@@ -40,7 +40,7 @@ from superd_client.wire.framing import FrameTooLarge, PacketRefused, encode_fram
 from superd_client.wire.limits import FRAME_SIZE_DEFAULT, HEADER_SIZE
 from superd_client.wire.states import RECEIVING, State
 from superd_client.wire.streams import Inflow, Outflow, opened
-from superd_client.wire.usual import REPLY_HEAD, CallT, Usual, cut_usual, read_only_reply
+from superd_client.wire.usual import REPLY_HEAD, CallT, Usual, cut_usual, read_result
 
 
 class ReplyReceived(NamedTuple, Generic[CallT]):
@@ -208,7 +208,9 @@ class ClientConnection(Connection, Generic[CallT]):
         call = self._pending.get(request_id)
         if call is None or not self._is_between or self.state is not _OPEN:
             return None
-        result = read_only_reply(data, call, request_id, self.frame_limit)
+        if not int.from_bytes(data[:HEADER_SIZE], "big") == len(data) - HEADER_SIZE <= self.frame_limit:
+            return None
+        result = read_result(data, HEADER_SIZE, len(data), call, request_id)
         if result is not None:
             del self._pending[request_id]
             if self._inflows or self._outflows:

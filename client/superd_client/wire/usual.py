@@ -41,30 +41,22 @@ CallT = TypeVar("CallT", bound=PendingCall)
 #: A call, its reply, and, where that is None, items of it.
 Usual: TypeAlias = tuple[CallT, Reply | None, list[Any]]
 
-#: How every reply and every item of a superd begins, what stands behind the id of a result, and how they end.
+#: How every reply and every item of a superd begins.
 REPLY_HEAD: Final = b'{"jsonrpc":"2.0","id":'
 ITEM_HEAD: Final = b'{"jsonrpc":"2.0","method":"rpc.item","params":{"id":'
-_BEFORE_RESULT: Final = b',"result":'
-_AFTER_RESULT: Final = b"}"
-_AFTER_ITEM: Final = b"}}"
 
 _NO_ITEMS: Final[list[Any]] = []
 
 
-def read_only_reply(data: bytes, call: PendingCall, request_id: int, limit: int) -> Result | None:
-    """The result of `call`, which has this id, if `data` is a frame with that and nothing else."""
-    head = b'{"jsonrpc":"2.0","id":%d,"result":' % request_id
-    if (
-        call.read_result is not None
-        and data.startswith(head, HEADER_SIZE)
-        and data.endswith(_AFTER_RESULT)
-        and int.from_bytes(data[:HEADER_SIZE], "big") == len(data) - HEADER_SIZE <= limit
-    ):
-        try:
-            return new_result((request_id, call.read_result(data[HEADER_SIZE + len(head) : -1])))
-        except Exception:  # noqa: BLE001 - the general way comes to it once more, and says what it is
-            return None
-    return None
+def read_result(data: bytes, start: int, stop: int, call: PendingCall, number: int) -> Result | None:
+    """The result of `call`, which has this id, if that is what `data` holds from `start` to `stop`, written as usual."""
+    head = b'{"jsonrpc":"2.0","id":%d,"result":' % number
+    if call.read_result is None or not data.startswith(head, start) or not data.startswith(b"}", stop - 1):
+        return None
+    try:
+        return new_result((number, call.read_result(data[start + len(head) : stop - 1])))
+    except Exception:  # noqa: BLE001 - the general way comes to it once more, and says what it is
+        return None
 
 
 def cut_usual(
@@ -92,7 +84,9 @@ def cut_usual(
             call = pending.get(number)
             if call is None or stop > end or stop - start > limit:
                 break
-            reply = _read_reply(data[start:stop], call, number)
+            reply = read_result(data, start, stop, call, number) or _read_reply(
+                data[start:stop], call, number
+            )
             if reply is None:
                 break
             del pending[number]
@@ -102,13 +96,7 @@ def cut_usual(
 
 
 def _read_reply(body: bytes, call: PendingCall, number: int) -> Reply | None:
-    """The reply to `call`, which has this id; None where it is not that, or none at all."""
-    read, place = call.read_result, body.find(b",", len(REPLY_HEAD))
-    try:
-        if read is not None and body.startswith(_BEFORE_RESULT, place) and body.endswith(_AFTER_RESULT):
-            return new_result((number, read(body[place + len(_BEFORE_RESULT) : -len(_AFTER_RESULT)])))
-    except Exception:  # noqa: BLE001, S110 - `decode` comes to it once more, and says what it is
-        pass
+    """The reply to `call`, if this is one that has the id that it looks like."""
     try:
         reply = call.decode(body, ())
     except RemoteProtocolError:
@@ -134,16 +122,15 @@ def _cut_items(
     while inflow.credit > 0 and end - position > HEADER_SIZE:
         head = b'%b%d,"item":' % (before, inflow.next_seq)
         stop = start + int.from_bytes(data[position:start], "big")
-        inner = data[start + len(head) : stop]
         if (
             stop > end
             or stop - start > limit
             or not data.startswith(head, start)
-            or not inner.endswith(_AFTER_ITEM)
+            or not data.startswith(b"}}", stop - 2)
         ):
             break
         try:
-            items.append(read(inner[: -len(_AFTER_ITEM)]))
+            items.append(read(data[start + len(head) : stop - 2]))
         except Exception:  # noqa: BLE001 - as above
             break
         inflow.credit -= 1
