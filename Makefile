@@ -98,11 +98,12 @@ BENCH_FLAGS ?=
 bench: $(BENCH)/superd.ready ## superd and its peers, measured side by side; QUICK=1 for a look of three minutes
 	@$(BENCH_PYTHON) -m tests.bench $(if $(QUICK),--quick) $(if $(PUBLISH),--publish) $(BENCH_FLAGS)
 
-# The peers, in an environment of their own. dbus-broker is unpacked and not installed: it would become the system's bus.
+# The peers, in an environment of their own on the interpreter of `make install`: the distribution's runs Python code much faster than
+# one that was built without its optimizations. dbus-broker is unpacked and not installed: it would become the system's bus.
 $(BENCH)/venv/.ready: constraints.txt requirements/bench.txt requirements/build.txt tests/bench/systems/inventory.proto
 	@tools/system-packages.sh
 	@rm -rf $(BENCH)/venv $(BENCH)/generated $(BENCH)/debian
-	@$(PYTHON) -m venv $(BENCH)/venv
+	@$(INSTALL_PYTHON) -m venv $(BENCH)/venv
 	@$(BENCH)/venv/bin/$(PIP) install -c constraints.txt -r requirements/build.txt -r requirements/bench.txt || \
 	  { echo "The peers of superd cannot be installed (see above): make bench needs a package registry that it can reach." >&2; \
 	    exit 1; }
