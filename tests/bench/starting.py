@@ -1,6 +1,5 @@
 """How the server side of each system is started, as shipped: its programs, its defaults, and what an operator would set."""
 
-import inspect
 import os
 import resource
 import shutil
@@ -157,10 +156,6 @@ def superd(*services: str, settings: str = "", watched: bool = False) -> Start:
     """superd as installed, listening by itself; `watched` gives it the watchdog that its unit has."""
 
     def start(place: Place) -> None:
-        if settings == LOW_LATENCY and not has_latency():
-            raise AbsentError(NO_LATENCY)
-        if services == (INVENTORY_ASYNC,) and not has_inline():
-            raise AbsentError(NO_INLINE)
         command = [*superd_command(place, *services, settings=settings), "--listen", f"unix:{place.address}"]
         environment = unit_environment()
         if watched:
@@ -169,24 +164,6 @@ def superd(*services: str, settings: str = "", watched: bool = False) -> Start:
         place.processes.wait_for_socket(daemon, place.address)
 
     return start
-
-
-NO_LATENCY: Final = "superd has no setting `latency` yet"
-NO_INLINE: Final = "superd has no inline handlers yet"
-
-
-def has_latency() -> bool:
-    """Whether the installed daemon knows `latency`."""
-    from superd.settings import Settings
-
-    return "latency" in Settings.model_fields
-
-
-def has_inline() -> bool:
-    """Whether the installed superd has handlers that are called where the call is read."""
-    from superd.service import Service
-
-    return "inline" in inspect.signature(Service.method).parameters
 
 
 def activated(command: Callable[[Place], list[str]], environment: Mapping[str, str] | None = None) -> Start:

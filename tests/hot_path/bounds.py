@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 #: System calls of one call, all of them: it is waited for, received and sent, once on each side. A blocking client could do
-#: without the wait, with the time limit in its socket. The asyncio client asks twice whether it was forked.
+#: without the wait, with the time limit in its socket.
 SYSTEM_CALLS: Final[Mapping[tuple[str, str], Mapping[str, int]]] = {
     ("daemon", "inline"): {"wait": 1, "receive": 1, "send": 1},
     ("daemon", "async"): {"wait": 1, "receive": 1, "send": 1},
     ("client", "blocking"): {"wait": 1, "receive": 1, "send": 1},
-    ("client", "asyncio"): {"wait": 1, "receive": 1, "send": 1, "getpid": 2},
+    ("client", "asyncio"): {"wait": 1, "receive": 1, "send": 1},
 }
 
 
@@ -29,10 +29,10 @@ class Functions(NamedTuple):
 
 
 FUNCTIONS: Final[Mapping[tuple[str, str], Functions]] = {
-    ("daemon", "inline"): Functions(106, 78),
-    ("daemon", "async"): Functions(106, 78),
-    ("client", "blocking"): Functions(80, 72),
-    ("client", "asyncio"): Functions(80, 67),
+    ("daemon", "inline"): Functions(26, 34),
+    ("daemon", "async"): Functions(40, 48),
+    ("client", "blocking"): Functions(27, 35),
+    ("client", "asyncio"): Functions(25, 32),
 }
 
 #: Blocks of memory that a call may leave behind. Where it is nothing, a hundredth is for counters that outgrow small integers.

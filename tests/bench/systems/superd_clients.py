@@ -1,6 +1,5 @@
 """superd's two clients: blocking, and asyncio on uvloop. Typed calls; a deadline travels with each, as always."""
 
-import inspect
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -8,9 +7,8 @@ from typing_extensions import override
 
 from superd_client import AsyncClient, Client
 from superd_client.builtin import Nothing
-from tests.bench.client import Asyncio, Blocking, CannotError
+from tests.bench.client import Asyncio, Blocking
 from tests.bench.payload import ITEM_SKU, POOL, exchanges, expect
-from tests.bench.starting import NO_LATENCY
 from tests.bench.systems.superd_api import Item, Lookup, Watch, lookup, note, noted, watch
 
 
@@ -110,19 +108,12 @@ class AsyncioSuperd(Asyncio[AsyncClient]):
         expect(calls, found, calls)
 
 
-def _low_latency(client: type) -> Mapping[str, Any]:
-    """The option of a client; raises CannotError where it has none."""
-    if "latency" not in inspect.signature(client).parameters:
-        raise CannotError(NO_LATENCY)
-    return {"latency": "low"}
-
-
 class BlockingSuperdLow(BlockingSuperd):
     """`Client(latency="low")`."""
 
     def __init__(self, address: str, size: int) -> None:
         super().__init__(address, size)
-        self.options = _low_latency(Client)
+        self.options = {"latency": "low"}
 
 
 class AsyncioSuperdLow(AsyncioSuperd):
@@ -130,4 +121,4 @@ class AsyncioSuperdLow(AsyncioSuperd):
 
     def __init__(self, address: str, size: int) -> None:
         super().__init__(address, size)
-        self.options = _low_latency(AsyncClient)
+        self.options = {"latency": "low"}

@@ -4,32 +4,23 @@ A lookup only computes, so its handler is inline: called where the call is read.
 by a coroutine, is measured beside it.
 """
 
-import inspect
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Final
 
 from superd.service import Context, Service
 from superd_client.builtin import Nothing
-from superd_client.contract import Method
 from tests.bench.payload import ITEM_SKU, price_of
 from tests.bench.systems.superd_api import Item, Lookup, Tick, Watch, lookup, note, noted, watch
-
-#: Methods of the second service: with those of the first they are more than 200.
-MANY: Final = 200
-
-#: Empty as long as superd has no inline handlers.
-INLINE: Final[dict[str, Any]] = (
-    {"inline": True} if "inline" in inspect.signature(Service.method).parameters else {}
-)
 
 inventory: Final = Service("inventory", version="1.0.0")
 inventory_async: Final = Service("inventory", version="1.0.0")
 inventory_alone: Final = Service("inventory", version="1.0.0")
-warehouse: Final = Service("warehouse", version="1.0.0")
 
 _notes: list[str] = []
 
 
+@inventory.method(lookup, inline=True)
+@inventory_alone.method(lookup, inline=True)
 def compute(params: Lookup, context: Context) -> Item:
     """Say what it costs."""
     return Item(
@@ -43,10 +34,6 @@ async def handle_lookup(params: Lookup, context: Context) -> Item:
     return Item(
         sku=params.sku, qty=params.qty, tags=params.tags, note=params.note, price=price_of(params.qty)
     )
-
-
-for _service in (inventory, inventory_alone):
-    _service.method(lookup, **INLINE)(compute if INLINE else handle_lookup)
 
 
 @inventory.method(note)
@@ -68,9 +55,3 @@ async def handle_watch(params: Watch, context: Context) -> AsyncIterator[Tick]:
     """Stream as many items as were asked for."""
     for number in range(params.items):
         yield Tick(seq=number, sku=ITEM_SKU)
-
-
-for _number in range(MANY):
-    warehouse.method(Method(f"warehouse.lookup_{_number}", Lookup, Item), **INLINE)(
-        compute if INLINE else handle_lookup
-    )
