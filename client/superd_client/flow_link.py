@@ -8,7 +8,8 @@ from typing import Any
 from superd_client.ancillary import Attachment
 from superd_client.flows import NOTHING, Outbox
 from superd_client.letters import Letter
-from superd_client.link import CallT, Link
+from superd_client.link import Link
+from superd_client.link_writes import CallT
 from superd_client.wire.framing import FrameTooLarge
 
 
