@@ -115,8 +115,12 @@ class StrictReader(Generic[T]):
 
 
 def may_say_nan(body: bytes) -> bool:
-    """Whether one of the words is in `body` that JSON does not have. To look for a byte is much cheaper than for a word."""
-    return (b"N" in body and b"NaN" in body) or (b"I" in body and b"Infinity" in body)
+    """Whether one of the words is in `body` that JSON does not have. To look for a byte is much cheaper than for a word.
+
+    By `find`: `in` takes the bytes for a number first, and makes and drops an exception.
+    """
+    find = body.find
+    return (find(b"N") >= 0 and find(b"NaN") >= 0) or (find(b"I") >= 0 and find(b"Infinity") >= 0)
 
 
 def _asks_for_strictness(schema: Schema) -> bool:

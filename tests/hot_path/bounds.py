@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 #: System calls of one call, all of them: it is waited for, received and sent, once on each side. A blocking client could do
-#: without the wait, with the time limit in its socket.
+#: without the wait, with the time limit in its socket. The loop of the asyncio client asks whether it was forked.
 SYSTEM_CALLS: Final[Mapping[tuple[str, str], Mapping[str, int]]] = {
     ("daemon", "inline"): {"wait": 1, "receive": 1, "send": 1},
     ("daemon", "async"): {"wait": 1, "receive": 1, "send": 1},
     ("client", "blocking"): {"wait": 1, "receive": 1, "send": 1},
-    ("client", "asyncio"): {"wait": 1, "receive": 1, "send": 1},
+    ("client", "asyncio"): {"wait": 1, "receive": 1, "send": 1, "getpid": 1},
 }
 
 
