@@ -24,7 +24,7 @@ from superd_client.wire.control import (
     read_item,
 )
 from superd_client.wire.envelope import Mismatch, dump_failure, dump_result, parse_json, request_head
-from superd_client.wire.errors import ErrorObject, RemoteProtocolError
+from superd_client.wire.errors import ErrorObject, LocalProtocolError, RemoteProtocolError
 from superd_client.wire.framing import FrameTooLarge
 from superd_client.wire.limits import FRAME_SIZE_DEFAULT, FRAME_SIZE_MIN, HEADER_SIZE, TIME_USEC_MAX
 from tests.wire.golden import frame
@@ -243,3 +243,11 @@ def test_a_usual_request_at_the_frame_limit() -> None:
     with pytest.raises(FrameTooLarge):
         send(b'{"a":"%b"}' % (b"x" * (FRAME_SIZE_MIN - around - 7)))
     assert len(client.pending) == 3
+
+
+def test_no_usual_request_on_a_connection_that_is_closed() -> None:
+    client: ClientConnection[Call] = ClientConnection()
+    client.close()
+    with pytest.raises(LocalProtocolError):
+        client.send_usual(request_head("a.b"), b"{}", Call("a"), "c", 10**15)
+    assert not client.pending
