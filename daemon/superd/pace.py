@@ -10,8 +10,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-#: Units of one turn while nobody else wants the loop: few turns cost few system calls, and replies are gathered.
-ALONE: Final = 64
+#: Units of one turn while nobody else wants the loop: few turns cost few system calls, and replies are gathered. Two for
+#: each of 128 connections with a call, so that who has as many seldom waits: a wait costs more than a call. Whoever comes
+#: then waits for 1 to 2 ms, once.
+ALONE: Final = 256
 
 #: Units of one turn that those who wait get together, while several users want the loop: a call of somebody else
 #: lasts about three turns, so this is what it may have to wait.

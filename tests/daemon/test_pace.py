@@ -59,8 +59,8 @@ def test_a_user_with_many_connections_gets_no_more_than_one_with_one() -> None:
         pace, order = Pace(asyncio.get_running_loop()), list[int]()
         many, one = pace.join(1), pace.join(2)
         for _ in range(50):
-            Worker(pace, many, 40, order.append).start()
-        Worker(pace, one, 400, order.append).start()
+            Worker(pace, many, ALONE, order.append).start()
+        Worker(pace, one, ALONE + 400, order.append).start()
         await turns(3)  # by then it is known that the turns are shared
         assert pace.is_shared
         del order[:]
@@ -98,7 +98,7 @@ def test_when_the_others_have_gone_the_turns_are_long_again() -> None:
         pace, order = Pace(loop), list[int]()
         hog, other = pace.join(1), pace.join(2)
         Worker(pace, hog, 100_000, order.append).start()
-        Worker(pace, other, 100, order.append).start()
+        Worker(pace, other, ALONE + 100, order.append).start()
         await turns(40)
         states = [pace.is_shared]
         now[0] += 1.1
