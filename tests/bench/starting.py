@@ -129,7 +129,7 @@ INVENTORY: Final = f"{_SERVICES}:inventory"
 #: The same with an async handler; with a single method; and 200 methods more.
 INVENTORY_ASYNC: Final = f"{_SERVICES}:inventory_async"
 INVENTORY_ALONE: Final = f"{_SERVICES}:inventory_alone"
-WAREHOUSE: Final = f"{_SERVICES}:warehouse"
+WAREHOUSE: Final = "tests.bench.systems.superd_warehouse:warehouse"
 
 #: What an operator writes into superd.toml for short latencies.
 LOW_LATENCY: Final = 'latency = "low"\n'

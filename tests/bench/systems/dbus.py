@@ -18,7 +18,7 @@ PATH: Final = "/com/example/Inventory"
 SIGNATURE: Final = "suass"
 
 #: One-way calls that are sent before a reply is waited for: the library ends the connection where the socket is full.
-BURST: Final = 256
+BURST: Final = 64
 
 Tags = Annotated[list[str], DBusSignature("as")]
 Item = Annotated[tuple[str, int, list[str], str, float], DBusSignature("suassd")]

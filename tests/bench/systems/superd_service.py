@@ -36,14 +36,14 @@ async def handle_lookup(params: Lookup, context: Context) -> Item:
     )
 
 
-@inventory.method(note)
-async def handle_note(params: Lookup, context: Context) -> None:
+@inventory.method(note, inline=True)
+def handle_note(params: Lookup, context: Context) -> None:
     """Keep that it was called."""
     _notes.append(params.sku)
 
 
-@inventory.method(noted)
-async def handle_noted(params: Nothing, context: Context) -> int:
+@inventory.method(noted, inline=True)
+def handle_noted(params: Nothing, context: Context) -> int:
     """Say how often since the last time."""
     count = len(_notes)
     _notes.clear()
