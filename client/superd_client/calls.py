@@ -412,8 +412,8 @@ def _next_pause(tried: int, most: int, first: float = UNAVAILABLE_PAUSE) -> floa
 
 
 def _to_usec(seconds: float) -> int:
-    """Microseconds, as a message can hold them: a timeout of centuries is none."""
-    return int(seconds * 1_000_000) if seconds < _SECONDS_MAX else TIME_USEC_MAX
+    """Microseconds, as a message can hold them: a timeout of centuries is none. What was microseconds before is the same again."""
+    return round(seconds * 1_000_000) if seconds < _SECONDS_MAX else TIME_USEC_MAX
 
 
 def _first_pause(end: object) -> float | None:

@@ -85,7 +85,7 @@ class LinkWrites(ABC, Generic[CallT]):
     def _frame_usual(self, call: CallT, params: bytes) -> bytes:
         try:
             call.request_id, frame = self._wire.send_usual(
-                call.method.head, params, call, call.call_id, int(call.deadline * 1_000_000)
+                call.method.head, params, call, call.call_id, round(call.deadline * 1_000_000)
             )
         except FrameTooLarge as error:
             self._midway = False

@@ -105,6 +105,27 @@ def test_a_call_of_a_handler_ends_with_the_handlers_own(kind: type[Driver]) -> N
     assert seen == [over]
 
 
+def test_the_handlers_deadline_is_passed_on_to_the_microsecond(kind: type[Driver]) -> None:
+    """Also one that is a little less as a number of seconds."""
+
+    def script(peer: Peer) -> None:
+        for _ in odd:
+            request = peer.expect()
+            seen.append(request.meta["deadline_usec"])
+            peer.answer(request, request.params)
+        peer.await_end()
+
+    seen: list[int] = []
+    first = now_usec() + 60_000_000
+    odd = [usec for usec in range(first, first + 1000) if int(usec / 1e6 * 1_000_000) != usec][:5]
+    assert odd
+    with serving(script) as server, kind(server.address) as client:
+        for over in odd:
+            with deadline(over):
+                assert client.call(echo, A, timeout=1000) == A
+    assert seen == odd
+
+
 def test_a_call_keeps_its_own_time_where_that_is_less(kind: type[Driver]) -> None:
     with (
         serving(Peer.await_end) as server,
