@@ -251,7 +251,7 @@ install: $(BUILD)/superd.built ## Installs superd and superctl under DESTDIR and
 	@$(call configuration,systemd/superd.toml,superd.toml)
 	@$(call configuration,systemd/policy.d.README,policy.d/README)
 	@rm -rf '$(DESTDIR)$(DOC)'
-	@for page in *.md LICENSE docs/*/*.md; do install -D -m 0644 $$page '$(DESTDIR)$(DOC)'/$$page; done
+	@for page in *.md LICENSE docs/*/*.md docs/*/*.png; do install -D -m 0644 $$page '$(DESTDIR)$(DOC)'/$$page; done
 	@for page in $(wildcard $(DOCS)/man/*.[1-8]); do \
 	  install -D -m 0644 $$page '$(DESTDIR)$(MAN)'/man$${page##*.}/$${page##*/}; done
 	@$(if $(DESTDIR),,printf '%s\n' 'Installed. Next, as root:' '    systemd-sysusers' '    systemd-tmpfiles --create superd.conf' \
