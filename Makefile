@@ -18,7 +18,7 @@ SYSCONFDIR ?= /etc
 INSTALL_PYTHON ?= /usr/bin/python3
 
 PACKAGES := client/superd_client daemon/superd examples/inventoryd examples/romd
-SHELL_SCRIPTS := $(wildcard .ci/run tools/*.sh tests/system/*.sh examples/*.sh)
+SHELL_SCRIPTS := $(wildcard .ci/run tools/*.sh tests/system/*.sh examples/*.sh packaging/*.sh)
 # Twice quiet: errors alone.
 PIP := pip -qq --disable-pip-version-check --no-input
 PYTEST_FLAGS ?=
