@@ -9,6 +9,8 @@ from typing import Final
 
 from typing_extensions import override
 
+from superd_client.instances import SYSTEM_SCHEME, USER_SCHEME, read_instance
+
 #: Where superd listens unless an operator says otherwise.
 DEFAULT_ADDRESS: Final = "unix:/run/superd/superd.sock"
 
@@ -43,6 +45,7 @@ _SCHEMES: Final = {
     SocketKind.DATAGRAM: "unix-dgram",
 }
 _KINDS: Final = {scheme: kind for kind, scheme in _SCHEMES.items()}
+_INSTANCE_SCHEMES: Final = frozenset({SYSTEM_SCHEME, USER_SCHEME})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +69,25 @@ class Address:
         return f"{self.kind.scheme}:{self.path if self.path is not None else f'@{self.abstract}'}"
 
 
-@functools.lru_cache(maxsize=_ADDRESSES_KNOWN)
 def parse_address(text: str) -> Address:
-    """Read an address; raises ValueError that says what was expected."""
+    """Read an address; raises ValueError that says what was expected.
+
+    Beside the protocol's addresses it takes those of instances: instance:NAME, user:NAME, and user: for a user's plain
+    superd.
+    """
+    scheme, colon, rest = text.partition(":")
+    if colon and scheme in _INSTANCE_SCHEMES:
+        # Not kept: where a user's is found is said by the environment, which may change.
+        return _parse(f"unix:{read_instance(scheme, rest).socket_path}")
+    return _parse(text)
+
+
+@functools.lru_cache(maxsize=_ADDRESSES_KNOWN)
+def _parse(text: str) -> Address:
     scheme, colon, rest = text.partition(":")
     kind = _KINDS.get(scheme)
     if kind is None or not colon:
-        raise _refusal(text, "it begins with unix:, unix-seqpacket: or unix-dgram:")
+        raise _refusal(text, "it begins with unix:, unix-seqpacket:, unix-dgram:, instance: or user:")
     if rest.startswith("@"):
         name = rest.removeprefix("@")
         _check_bytes(text, name)

@@ -55,7 +55,7 @@ def test_the_longest_address(head: str, length: int) -> None:
         ("unix:run/superd.sock", "a path is absolute"),
         ("unix:", "a path is absolute"),
         ("unix", "begins with unix:"),
-        ("unix-raw:/a", "begins with unix:, unix-seqpacket: or unix-dgram:"),
+        ("unix-raw:/a", "begins with unix:, unix-seqpacket:, unix-dgram:, instance: or user:"),
         ("Unix:/a", "begins with unix:"),
         ("unix-seqpacket:a", "a path is absolute"),
         ("unix-dgram:/" + "x" * 107, "1 to 107 bytes, not 108"),
