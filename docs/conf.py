@@ -1,5 +1,6 @@
 """Sphinx: the HTML pages and the man pages, from the same sources. `make docs` runs it."""  # noqa: INP001 - Sphinx reads it as a file
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from docutils import nodes
@@ -22,10 +23,12 @@ exclude_patterns = ["_build"]
 # A page that no list of contents names is a mistake, and so is a link that leads nowhere.
 nitpicky = True
 
-html_theme = "alabaster"
+# Everything that it needs comes with it: no page asks another host for anything. Man pages can be built without it.
+html_theme = "furo" if find_spec("furo") else "alabaster"
 html_title = f"superd {release}"
+html_short_title = "superd"
 html_copy_source = False
-html_theme_options = {"page_width": "1100px", "description": "typed local IPC for systemd hosts"}
+html_show_copyright = False
 
 # Source, name, description, authors, section. A page that has a section NAME of its own needs no description.
 man_pages = [
