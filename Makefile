@@ -161,8 +161,9 @@ $(DOCS)/venv/.ready: constraints.txt requirements/docs.txt
 	@touch $@
 
 .PHONY: docs
-docs: $(DOCS)/venv/.ready ## HTML and man pages, in build/docs
+docs: $(DOCS)/venv/.ready ## HTML and man pages, in build/docs; a link that leads nowhere is an error
 	@$(DOCS)/venv/bin/sphinx-build -q -W --keep-going -b html docs $(DOCS)/html
+	@$(DOCS)/venv/bin/python -m tests.site $(DOCS)/html
 	@$(DOCS)/venv/bin/sphinx-build -q -W --keep-going -b man docs $(DOCS)/man
 
 # --- install it -----------------------------------------------------------------------------------------------------
