@@ -40,7 +40,7 @@ help: ## This list
 .PHONY: setup
 setup: $(READY) ## What everything else needs: Debian packages, and .venv
 
-$(READY): constraints.txt requirements/build.txt requirements/dev.txt $(wildcard */pyproject.toml) tools/system-packages.sh
+$(READY): constraints.txt requirements/build.txt requirements/test.txt requirements/dev.txt $(wildcard */pyproject.toml) tools/system-packages.sh
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; name another with PYTHON=" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "superd needs Python 3.11 or later, and $(PYTHON) is `$(PYTHON) -V`; name another with PYTHON=" >&2; exit 1; }
@@ -49,7 +49,8 @@ $(READY): constraints.txt requirements/build.txt requirements/dev.txt $(wildcard
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/$(PIP) install -c constraints.txt -r requirements/build.txt
-	@$(BIN)/$(PIP) install -c constraints.txt -r requirements/dev.txt --no-build-isolation -e client -e daemon -e examples
+	@$(BIN)/$(PIP) install -c constraints.txt -r requirements/test.txt -r requirements/dev.txt --no-build-isolation \
+	  -e client -e daemon -e examples
 	@touch $@
 
 # --- use it ---------------------------------------------------------------------------------------------------------
@@ -67,6 +68,14 @@ test: $(READY) ## All tests, in parallel, those under a real systemd too (as roo
 .PHONY: coverage
 coverage: $(READY) ## As test, and htmlcov/ shows each line
 	@$(BIN)/pytest $(PARALLEL) --cov --cov-report=html --coverage-gate $(PYTEST_FLAGS)
+
+# MATRIX="3.11/oldest 3.13/newest": these cells. MATRIX_PYTHONS=: interpreters that are neither on PATH nor of pyenv.
+MATRIX ?=
+MATRIX_FLAGS ?=
+
+.PHONY: test-matrix
+test-matrix: dist ## The tests against the wheels: Python 3.11 to 3.13, each with the oldest and newest versions
+	@$(BIN)/python -m tests.matrix --workers $(TEST_WORKERS) $(MATRIX_FLAGS) $(MATRIX)
 
 # The server that is judged, and what tests/conformance takes beside it.
 ADDRESS ?= unix:/run/superd/superd.sock
@@ -165,6 +174,13 @@ docs: $(DOCS)/venv/.ready ## HTML and man pages, in build/docs; a link that lead
 	@$(DOCS)/venv/bin/sphinx-build -q -W --keep-going -b html docs $(DOCS)/html
 	@$(DOCS)/venv/bin/python -m tests.site $(DOCS)/html
 	@$(DOCS)/venv/bin/sphinx-build -q -W --keep-going -b man docs $(DOCS)/man
+
+# --- publish it -----------------------------------------------------------------------------------------------------
+
+.PHONY: dist
+dist: $(READY) ## Wheels and sdists of superd-client and superd, in dist; the same bytes each time
+	@tools/dist.sh $(BIN)/python dist build/private
+	@ls dist/*
 
 # --- install it -----------------------------------------------------------------------------------------------------
 

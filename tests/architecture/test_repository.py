@@ -70,7 +70,7 @@ def test_everything_that_is_required_is_constrained() -> None:
         assert (
             requirement_names(read_project(distribution)["dependencies"]) - {"superd-client"} <= constrained
         )
-    for name in ("bench", "build", "dev"):
+    for name in ("bench", "build", "dev", "test"):
         assert (
             requirement_names((ROOT / f"requirements/{name}.txt").read_text().splitlines()) <= constrained
         ), name
