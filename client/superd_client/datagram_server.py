@@ -98,6 +98,11 @@ class DatagramServer(Generic[CallerT]):
         self._frame_limit, self._calls_of_user = frame_limit, calls_of_user
         self._resume()  # there may be room now
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no call runs and no reply waits."""
+        return not self._running and not self._replies.waiting
+
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def _resume(self) -> None:

@@ -21,8 +21,9 @@ from superd.administration import Administrator
 from superd.deadlines import now_usec
 from superd.dispatch import Dispatcher
 from superd.guard import Guard
+from superd.idle_exit import IdleExit, usable_idle_exit
 from superd.journal import MessageId, get_logger, set_log_level
-from superd.lifecycle import Input, Lifecycle
+from superd.lifecycle import Input, Lifecycle, State
 from superd.listeners import Listener
 from superd.parts import (
     ExitStatus,
@@ -104,6 +105,7 @@ class Daemon:
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._starting: asyncio.Task[Any] | None = None
+        self._was_idle = False
         self.is_stuck = False
 
     async def run(self) -> ExitStatus:
@@ -168,6 +170,7 @@ class Daemon:
         window = self._open_window(passed)
         dispatcher = self._dispatcher(registry, guard, states, window, status_line.changed)
         server = self._server(registry, dispatcher, listeners, status_line.changed)
+        idle = IdleExit(server, self._stats, is_needed=partial(self._is_needed, window), leave=self._leave)
         reloader = Reloader(
             self._settings,
             read_settings=self._read_settings,
@@ -175,24 +178,45 @@ class Daemon:
             guard=guard,
             lifecycle=self._lifecycle,
             reporter=reporter,
-            apply=partial(self._put_in_force, server, dispatcher, reporter),
+            apply=partial(self._put_in_force, server, dispatcher, reporter, idle),
         )
         self._begin(server, passed)
         self._watchdog.start(loop)
         status_line.start(loop)
+        idle.start(loop, usable_idle_exit(self._settings.idle_exit, listeners))
         gc.freeze()  # what is there now stays: no collection looks at it again
         self._lifecycle.advance(Input.STARTED, status=reporter.line())
         self._log.info("started", message_id=MessageId.STARTED, **self._identity(listeners, registry))
         hearing = loop.create_task(reloader.reload_on(self._reload, "SIGHUP"))
         await self._stop.wait()
         hearing.cancel()
+        idle.stop()
+        self._tell_stop()
+        status_line.stop()
+        await self._drain(server)
+
+    def _tell_stop(self) -> None:
+        if self._was_idle:
+            seconds = self._settings.idle_exit
+            self._lifecycle.advance(Input.STOP, status=f"idle for {seconds:g} s; the next connection starts superd")
+            self._log.info("idle, stopping", message_id=MessageId.IDLE_EXIT, idle_exit=seconds)
+            return
         self._lifecycle.advance(Input.STOP)
         running = self._stats.calls_in_flight
         # Where nothing runs, the line that says "stopped" follows at once and says enough.
         tell = self._log.info if running else self._log.debug
         tell("stopping", message_id=MessageId.STOPPING, calls_in_flight=running)
-        status_line.stop()
-        await self._drain(server)
+
+    def _is_needed(self, window: Window) -> bool:
+        """Whether superd must not leave, although there is nothing to serve.
+
+        A stop empties the store of descriptors, and with it the window of keys: whoever repeats a call would not get its answer.
+        """
+        return self._lifecycle.state is not State.READY or window.promises(now_usec())
+
+    def _leave(self) -> None:
+        self._was_idle = True
+        self._stop.set()
 
     def _open_window(self, passed: Passed) -> Window:
         """The keys that are known; where there is a service manager it keeps them over the end of this process."""
@@ -233,7 +257,7 @@ class Daemon:
             self._starting = None
 
     def _put_in_force(
-        self, server: Server, dispatcher: Dispatcher, reporter: Reporter, settings: Settings
+        self, server: Server, dispatcher: Dispatcher, reporter: Reporter, idle: IdleExit, settings: Settings
     ) -> None:
         """Go on with other settings, of which those differ that a reload may change."""
         self._settings = settings
@@ -242,6 +266,7 @@ class Daemon:
         self._quotas.share_as(make_quotas(fit_descriptors(settings)))
         server.limit(session_limits(settings), timeouts_of(settings))
         reporter.limits = limits_in_force(settings)
+        idle.limit(usable_idle_exit(settings.idle_exit, server.listeners))
 
     def _dispatcher(
         self,
@@ -307,7 +332,7 @@ class Daemon:
 
     async def _is_restarted(self) -> bool:
         """Whether another process is to follow. Where systemd does not say, it is assumed."""
-        if not (self._settings.keep_connections and self._notifier.enabled):
+        if self._was_idle or not (self._settings.keep_connections and self._notifier.enabled):
             return False
         unit = unit_of_service()
         return unit is None or await asyncio.to_thread(job_of, unit) in ("restart", None)

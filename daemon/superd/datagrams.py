@@ -173,6 +173,11 @@ class DatagramListener:
         self.finishing: asyncio.Task[None] | None = None
         self._closed = False
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no call runs and no reply waits."""
+        return self._server.is_quiet
+
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to read."""
         self._loop = loop

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import itertools
+import select
 import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -177,6 +178,41 @@ class Server:
     def _check_idle(self) -> None:
         if not (self._sessions or self._datagrams):
             self._idle.set()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nobody is connected, nothing runs or is held for anybody, also on a thread, and no reply waits."""
+        return (
+            not self._sessions
+            and self._stats.calls_in_flight == 0
+            and all(served.is_quiet for served in self._datagrams)
+            and not any(quota.users() for quota in self._dispatcher.quotas.all())
+        )
+
+    def retire(self) -> bool:
+        """Take nothing more, if nothing has come by then; else go on as before, and False.
+
+        The order is what loses nothing: accept no more, then look, then go. What comes after the look stays in the queues of
+        sockets that somebody else keeps open: to be called only where all of them are systemd's.
+        """
+        accepting = [each for each in self.listeners if each.kind is not SocketKind.DATAGRAM]
+        for listener in accepting:
+            self._acceptor.stop(listener, accept_the_rest=False)
+        if not self.is_quiet or self._has_work_waiting():
+            for listener in accepting:
+                self._acceptor.listen(listener)
+            return False
+        self._stop_accepting()
+        for served in tuple(self._datagrams):
+            served.drain()
+        return True
+
+    def _has_work_waiting(self) -> bool:
+        """Whether a connection or a datagram waits in the queue of a listening socket."""
+        queues = select.poll()
+        for listener in self.listeners:
+            queues.register(listener.sock, select.POLLIN)
+        return bool(queues.poll(0))
 
     async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 - the calls in flight are cancelled one by one, not this
         """Accept no more, let what runs end, close; whether all ended within `timeout` seconds.

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -64,6 +65,10 @@ DRAIN_TIMEOUT_DEFAULT: Final = 30.0
 
 #: A user may have one frame received whatever others hold; below a megabyte there would be little to share.
 TOTAL_BYTES_MIN: Final = 1024 * 1024
+
+#: Seconds without anything to do before superd may end. systemd fails a socket that starts its service 20 times in two seconds
+#: (TriggerLimitBurst= of systemd.socket(5)): with this it is twice at most.
+IDLE_EXIT_MIN: Final = 1.0
 
 #: A day. Timers of the event loop are exact up to here, and a longer drain is a typing error.
 DRAIN_TIMEOUT_MAX: Final = 86_400.0
@@ -132,6 +137,14 @@ def split_list(value: object) -> object:
         raise PydanticCustomError("json", "begins like a JSON list and is none") from None
 
 
+def _off_or_long_enough(seconds: float) -> float:
+    if 0 < seconds < IDLE_EXIT_MIN:
+        raise PydanticCustomError(
+            "idle_exit", "should be 0, for never, or at least {least:g} s", {"least": IDLE_EXIT_MIN}
+        )
+    return seconds
+
+
 def _refuse_bool(value: object) -> object:
     if isinstance(value, bool | float):
         raise PydanticCustomError("int_type", "write a whole number")
@@ -166,6 +179,7 @@ Mode = Annotated[
 Timeout = Annotated[
     float, BeforeValidator(parse_seconds), Field(ge=TIMEOUT_MIN, le=DRAIN_TIMEOUT_MAX, allow_inf_nan=False)
 ]
+IdleTime = Annotated[Seconds, AfterValidator(_off_or_long_enough)]
 BuiltinService = Literal["echo", "status", "discover"]
 
 
@@ -260,6 +274,10 @@ class Settings(BaseModel):
     drain_timeout: Annotated[Seconds, LIVE] = Field(
         default=DRAIN_TIMEOUT_DEFAULT,
         description="Seconds that running calls get to end when the daemon stops.",
+    )
+    idle_exit: Annotated[IdleTime, LIVE] = Field(
+        default=0.0,
+        description="Seconds without connections, calls and streams after which superd ends, until somebody connects; 0: never.",
     )
     keep_connections: bool = Field(
         default=False,

@@ -135,6 +135,11 @@ class Window:
                 return False
         return True
 
+    def promises(self, now_usec: int) -> bool:
+        """Whether a call with a key runs, or its answer is still owed to repeats of it."""
+        self._forget_old(now_usec)
+        return self._count > 0
+
     def knows(self, uid: int, key: str) -> bool:
         """Whether a call with this key is remembered."""
         user = self._users.get(uid)
