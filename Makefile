@@ -18,7 +18,7 @@ SYSCONFDIR ?= /etc
 INSTALL_PYTHON ?= /usr/bin/python3
 
 PACKAGES := client/superd_client daemon/superd examples/inventoryd examples/romd
-SHELL_SCRIPTS := $(wildcard .ci/run tools/*.sh tests/system/*.sh examples/*.sh packaging/*.sh)
+SHELL_SCRIPTS := $(wildcard .ci/run tools/*.sh tests/system/*.sh examples/*.sh packaging/*.sh $(addprefix packaging/deb/tests/,common.sh install remove upgrade))
 # Twice quiet: errors alone.
 PIP := pip -qq --disable-pip-version-check --no-input
 PYTEST_FLAGS ?=
@@ -133,6 +133,15 @@ $(BENCH)/superd.ready: $(BENCH)/venv/.ready Makefile $(shell find client daemon 
 	@$(BENCH)/venv/bin/$(PIP) install -c constraints.txt --no-build-isolation ./client ./daemon
 	@touch $@
 
+RELEASES ?= bookworm trixie
+# Where `make deb` puts the packages, a folder for each release; AUTOPKGTESTS: install, upgrade, remove, or all.
+DEBS ?= build/deb
+AUTOPKGTESTS ?=
+
+.PHONY: autopkgtest
+autopkgtest: ## Installs, upgrades and removes the packages of `make deb` in booted guests of both releases (as root)
+	@for release in $(RELEASES); do packaging/autopkgtest.sh $$release $(DEBS)/$$release $(AUTOPKGTESTS); done
+
 .PHONY: typing
 typing: $(READY) ## What mypy and pyright make of the public interface
 	@$(BIN)/pytest tests/typing $(PYTEST_FLAGS)
@@ -155,7 +164,7 @@ lint-units:
 
 lint-shell:
 	@for script in $(SHELL_SCRIPTS); do bash -n $$script; done
-	@! command -v shellcheck >/dev/null || shellcheck $(SHELL_SCRIPTS)
+	@! command -v shellcheck >/dev/null || shellcheck -x $(SHELL_SCRIPTS)
 
 .PHONY: format
 format: $(READY) ## Formats the code, and mends what ruff can mend
