@@ -31,6 +31,7 @@ FIRST: Final = (
     SYSTEM,
     "tests/chaos/test_ci.py",
     "tests/daemon/test_process.py",
+    "tests/daemon/test_idle_exit.py",
     "tests/fuzz/",
     "tests/examples/",
 )

@@ -198,7 +198,9 @@ class Daemon:
     def _tell_stop(self) -> None:
         if self._was_idle:
             seconds = self._settings.idle_exit
-            self._lifecycle.advance(Input.STOP, status=f"idle for {seconds:g} s; the next connection starts superd")
+            self._lifecycle.advance(
+                Input.STOP, status=f"idle for {seconds:g} s; the next connection starts superd"
+            )
             self._log.info("idle, stopping", message_id=MessageId.IDLE_EXIT, idle_exit=seconds)
             return
         self._lifecycle.advance(Input.STOP)

@@ -26,7 +26,8 @@ def usable_idle_exit(seconds: float, listeners: Iterable[Listener]) -> float:
     if not (seconds and own):
         return seconds
     get_logger().warning(
-        "idle_exit has no effect: nothing would start superd again for sockets that are not systemd's", listeners=own
+        "idle_exit has no effect: nothing would start superd again for sockets that are not systemd's",
+        listeners=own,
     )
     return 0.0
 
@@ -60,10 +61,16 @@ class IdleExit:
             self._seconds, self._quiet = seconds, 0
             self._schedule()
 
+    @property
+    def is_looking(self) -> bool:
+        """Whether a timer runs."""
+        return self._timer is not None
+
     def stop(self) -> None:
         """Look no more."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
 
     def _schedule(self) -> None:
         if self._seconds:

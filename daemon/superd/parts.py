@@ -157,7 +157,10 @@ def examine(settings: Settings) -> Findings:
     doubt = room_of(settings, own_limit()).doubt
     doubts: tuple[str, ...] = () if doubt is None else (doubt,)
     if settings.idle_exit and settings.listen:
-        doubts = (*doubts, "idle_exit has no effect beside `listen`: nothing would start superd again for those sockets")
+        doubts = (
+            *doubts,
+            "idle_exit has no effect beside `listen`: nothing would start superd again for those sockets",
+        )
     try:
         loaded = load_policy(settings, offered(settings).accesses, daemon_account())
         doubts = (*doubts, *map(str, loaded.warnings))

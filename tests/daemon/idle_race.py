@@ -240,4 +240,4 @@ def start(race: Race, chosen: settings.Settings) -> None:
 if __name__ == "__main__":
     sys.setswitchinterval(1e-5)
     configure_logging(target="stderr", level="error")
-    print(json.dumps(run(int(sys.argv[1]), int(sys.argv[2]))))
+    sys.stdout.write(json.dumps(run(int(sys.argv[1]), int(sys.argv[2]))))

@@ -32,6 +32,7 @@ OTHER: Final[dict[str, object]] = {
     "write_timeout": 7.5,
     "frame_timeout": 8.0,
     "drain_timeout": 1.5,
+    "idle_exit": 60.0,
 }
 
 #: And for some that cannot.

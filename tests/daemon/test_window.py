@@ -144,6 +144,17 @@ def test_answers_are_kept_for_the_age_after_their_calls_ended(after: int, known:
     assert len(window) == int(known)
 
 
+@pytest.mark.parametrize(("after", "owed"), [(0, True), (AGE - 1, True), (AGE, False), (AGE + 1, False)])
+def test_what_is_promised_to_repeats(after: int, owed: bool) -> None:
+    window = make()
+    assert not window.promises(0)
+    entry = enter(window, "a", 10)
+    assert isinstance(entry, Entry)
+    assert window.promises(10 * AGE), "it runs"
+    window.end(entry, RESULT, 10 * AGE)
+    assert window.promises(10 * AGE + after) == owed
+
+
 # --- limits ---------------------------------------------------------------------------------------------------------------
 
 
