@@ -201,6 +201,7 @@ SERVICES := $(PREFIX)/lib/superd-services
 DOC := $(PREFIX)/share/doc/superd
 MAN := $(PREFIX)/share/man
 UNITS := $(PREFIX)/lib/systemd/system
+USER_UNITS := $(PREFIX)/lib/systemd/user
 
 # Units name programs in /usr; what they name is what was installed.
 UNIT_SED := -e 's|/usr/bin/|$(PREFIX)/bin/|g' -e 's|/usr/share/doc/|$(PREFIX)/share/doc/|g' \
@@ -214,11 +215,11 @@ define wrapper
 	chmod 0755 '$(DESTDIR)$(PREFIX)/bin/$(1)'
 endef
 
-# $(call unit,SOURCE,NAME)
-define unit
-	install -d '$(DESTDIR)$(UNITS)'
-	sed $(UNIT_SED) $(1) >'$(DESTDIR)$(UNITS)/$(2)'
-	chmod 0644 '$(DESTDIR)$(UNITS)/$(2)'
+# $(call units,DIRECTORY,SOURCES)
+define units
+	install -d '$(DESTDIR)$(1)'
+	for unit in $(2); do \
+	  sed $(UNIT_SED) $$unit >'$(DESTDIR)$(1)'/$${unit##*/}; chmod 0644 '$(DESTDIR)$(1)'/$${unit##*/}; done
 endef
 
 # $(call library,BUILT,DIRECTORY): compiled here, since superd may not write there.
@@ -230,7 +231,7 @@ endef
 
 # $(call configuration,SOURCE,NAME): a file that is there is the operator's.
 define configuration
-	install -d '$(DESTDIR)$(SYSCONFDIR)/superd/superd.d' '$(DESTDIR)$(SYSCONFDIR)/superd/policy.d'
+	install -d '$(DESTDIR)$(SYSCONFDIR)/superd/'{superd.d,policy.d,instances}
 	if [ -e '$(DESTDIR)$(SYSCONFDIR)/superd/$(2)' ]; then echo 'kept: $(DESTDIR)$(SYSCONFDIR)/superd/$(2)'; \
 	else install -m 0644 $(1) '$(DESTDIR)$(SYSCONFDIR)/superd/$(2)'; fi
 endef
@@ -267,8 +268,8 @@ install: $(BUILD)/superd.built ## Installs superd and superctl under DESTDIR and
 	@# -u: what a service prints is in the journal at once, not when superd ends.
 	@$(call wrapper,superd,superd.__main__,u)
 	@$(call wrapper,superctl,superd.ctl.__main__)
-	@$(call unit,systemd/superd.socket,superd.socket)
-	@$(call unit,systemd/superd.service,superd.service)
+	@$(call units,$(UNITS),$(wildcard systemd/*.socket systemd/*.service))
+	@$(call units,$(USER_UNITS),$(wildcard systemd/user/*.socket systemd/user/*.service))
 	@install -D -m 0644 systemd/superd.sysusers.conf '$(DESTDIR)$(PREFIX)/lib/sysusers.d/superd.conf'
 	@install -D -m 0644 systemd/superd.tmpfiles.conf '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/superd.conf'
 	@install -d '$(DESTDIR)$(PREFIX)/lib/systemd/catalog'
@@ -289,7 +290,7 @@ install-examples: $(BUILD)/examples.built ## Installs inventoryd into superd, an
 	@rm -rf '$(DESTDIR)$(SERVICES)/'{inventoryd,romd,superd_examples-*.dist-info}
 	@$(call library,$(BUILD)/examples,$(SERVICES))
 	@$(call wrapper,romd,romd.__main__)
-	@$(call unit,examples/romd/systemd/romd.service,romd.service)
+	@$(call units,$(UNITS),examples/romd/systemd/romd.service)
 	@install -D -m 0644 examples/romd/systemd/romd.sysusers.conf '$(DESTDIR)$(PREFIX)/lib/sysusers.d/romd.conf'
 	@$(call configuration,examples/inventoryd/50-inventory.toml,superd.d/50-inventory.toml)
 	@$(if $(DESTDIR),,printf '%s\n' 'Installed. Next, as root:' '    systemd-sysusers' '    systemctl daemon-reload' \
@@ -298,9 +299,11 @@ install-examples: $(BUILD)/examples.built ## Installs inventoryd into superd, an
 # Links to units that are gone, and daemons whose files are gone, are a nuisance to get rid of.
 define unused
 	used=(); \
-	for unit in superd.socket romd.service; do \
+	enabled=`systemctl list-unit-files --plain --no-legend --state=enabled 'superd@*.socket' 2>/dev/null | cut -d ' ' -f 1 || true`; \
+	for unit in superd.socket romd.service $$enabled; do \
 	  if systemctl --quiet is-enabled $$unit 2>/dev/null; then used+=("$$unit"); fi; done; \
-	for unit in superd.socket superd.service romd.service; do \
+	active=`systemctl list-units --plain --no-legend --state=active 'superd@*' 2>/dev/null | cut -d ' ' -f 1 || true`; \
+	for unit in superd.socket superd.service romd.service $$active; do \
 	  if [[ " $${used[*]} " != *" $$unit "* ]] && systemctl --quiet is-active $$unit 2>/dev/null; then used+=("$$unit"); fi; done; \
 	[ $${#used[@]} -eq 0 ] || { printf '%s\n' 'Still in use. First, as root:' "    systemctl disable --now $${used[*]}" >&2; exit 1; }
 endef
@@ -310,7 +313,8 @@ uninstall: ## Removes what install and install-examples put there; keeps configu
 	@$(if $(DESTDIR),,$(unused))
 	@rm -rf '$(DESTDIR)$(LIB)' '$(DESTDIR)$(DOC)' '$(DESTDIR)$(SERVICES)/'{inventoryd,romd,superd_examples-*.dist-info}
 	@rmdir --ignore-fail-on-non-empty '$(DESTDIR)$(SERVICES)' 2>/dev/null || true
-	@rm -f '$(DESTDIR)$(PREFIX)/bin/'{superd,superctl,romd} '$(DESTDIR)$(UNITS)/'{superd.socket,superd.service,romd.service} \
+	@rm -f '$(DESTDIR)$(PREFIX)/bin/'{superd,superctl,romd} '$(DESTDIR)$(UNITS)/romd.service' \
+	  '$(DESTDIR)$(UNITS)/'{superd,superd@}.{socket,service} '$(DESTDIR)$(USER_UNITS)/'{superd,superd@}.{socket,service} \
 	  '$(DESTDIR)$(PREFIX)/lib/sysusers.d/'{superd,romd}.conf '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/superd.conf' \
 	  '$(DESTDIR)$(PREFIX)/lib/systemd/catalog/superd.catalog' \
 	  '$(DESTDIR)$(MAN)/'{man1/superctl.1,man8/superd.8,man5/superd.toml.5,man5/superd-policy.5}

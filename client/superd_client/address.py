@@ -9,7 +9,7 @@ from typing import Final
 
 from typing_extensions import override
 
-from superd_client.instances import SYSTEM_SCHEME, USER_SCHEME, read_instance
+from superd_client.instances import SYSTEM_SCHEME, USER_SCHEME, Instance, instance_at, read_instance
 
 #: Where superd listens unless an operator says otherwise.
 DEFAULT_ADDRESS: Final = "unix:/run/superd/superd.sock"
@@ -62,6 +62,11 @@ class Address:
         if self.path is not None:
             return os.fsencode(self.path)
         return b"\0" + os.fsencode(self.abstract or "")
+
+    @property
+    def instance(self) -> Instance | None:
+        """The superd whose socket unit has this address; None where it is nobody's."""
+        return instance_at(self.path) if self.path and self.kind is SocketKind.STREAM else None
 
     @override
     def __str__(self) -> str:

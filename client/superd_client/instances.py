@@ -47,6 +47,11 @@ class Instance(NamedTuple):
         return f"{self._unit}.socket"
 
     @property
+    def account(self) -> str:
+        """The user that the system's unit runs it as (systemd/superd.sysusers.conf, User= of superd@.service)."""
+        return f"superd-{self.name}" if self.name else _PLAIN
+
+    @property
     def socket_path(self) -> str:
         """Where its socket is; raises ValueError for a user's superd without XDG_RUNTIME_DIR."""
         runtime = user_runtime_directory() if self.user else _SYSTEM_RUNTIME
@@ -76,7 +81,9 @@ class Instance(NamedTuple):
     @override
     def __str__(self) -> str:
         """The address that `superd_client.address.parse_address` reads."""
-        return f"{USER_SCHEME if self.user else SYSTEM_SCHEME}:{self.name}"
+        if self.user:
+            return f"{USER_SCHEME}:{self.name}"
+        return f"{SYSTEM_SCHEME}:{self.name}" if self.name else f"unix:{self.socket_path}"
 
     @property
     def _unit(self) -> str:

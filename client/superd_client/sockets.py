@@ -25,6 +25,7 @@ from superd_client.ancillary import (
     rights,
 )
 from superd_client.heap import reuse_large_buffers
+from superd_client.instances import Instance
 from superd_client.wire.framing import FrameTooLarge
 from superd_client.wire.limits import FRAME_SIZE_MAX
 from superd_client.witness import UnitProof
@@ -47,8 +48,8 @@ BACKOFF_MAX: Final = 0.05
 WAIT_MAX: Final = 86_400.0
 
 _HINTS: Final = {
-    errno.ENOENT: "nothing listens at {}: is superd.socket running?",
-    errno.ECONNREFUSED: "nothing listens at {}: is superd.socket running?",
+    errno.ENOENT: "nothing listens at {}: is {} running?",
+    errno.ECONNREFUSED: "nothing listens at {}: is {} running?",
     errno.EACCES: "permission denied at {}: is this user in the socket's group?",
     errno.EPERM: "permission denied at {}: does a security policy forbid it?",
     errno.EPROTOTYPE: "at {} is a socket of another type: is it unix:, unix-seqpacket: or unix-dgram:?",
@@ -205,4 +206,7 @@ def backoff_delays() -> Iterator[float]:
 def explain_refusal(address: Address, error: OSError) -> str:
     """What an operator can do about a connect that failed."""
     hint = _HINTS.get(error.errno or 0)
-    return hint.format(address) if hint else f"cannot connect to {address}: {error.strerror or error}"
+    if hint is None:
+        return f"cannot connect to {address}: {error.strerror or error}"
+    instance = address.instance or Instance()
+    return hint.format(address, f"{instance.socket_unit}{' of systemctl --user' if instance.user else ''}")

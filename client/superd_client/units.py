@@ -23,6 +23,16 @@ class Units(NamedTuple):
     system: str | None = None
     user: str | None = None
 
+    @property
+    def name(self) -> str | None:
+        """The unit that its own manager knows it by."""
+        return self.user or self.system
+
+    @property
+    def systemctl(self) -> tuple[str, ...]:
+        """The command that administers that unit, and its options."""
+        return ("systemctl", "--user") if self.user else ("systemctl",)
+
 
 def is_alive(pidfd: int) -> bool:
     """Whether the process of a pidfd has not ended: until then its pid is its own."""
@@ -45,12 +55,6 @@ def units_of_pid(pid: int) -> Units:
 def is_unit(name: str) -> bool:
     """Whether a service or a scope can have this name."""
     return _UNIT.fullmatch(name) is not None
-
-
-def unit_from_cgroup(text: str) -> str | None:
-    """The unit that a /proc/PID/cgroup names, in a user's manager the user's; None if there is none."""
-    units = units_from_cgroup(text)
-    return units.user or units.system
 
 
 def units_from_cgroup(text: str) -> Units:

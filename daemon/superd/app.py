@@ -336,8 +336,8 @@ class Daemon:
         """Whether another process is to follow. Where systemd does not say, it is assumed."""
         if self._was_idle or not (self._settings.keep_connections and self._notifier.enabled):
             return False
-        unit = unit_of_service()
-        return unit is None or await asyncio.to_thread(job_of, unit) in ("restart", None)
+        units = unit_of_service()
+        return units is None or await asyncio.to_thread(job_of, units) in ("restart", None)
 
     async def _workers_end(self, seconds: float) -> bool:
         """Whether all worker threads ended within so many seconds; they get no more work."""

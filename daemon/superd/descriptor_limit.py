@@ -32,7 +32,7 @@ class Room(NamedTuple):
             return None
         return (
             f"{self.limit} descriptors are too few for {self.asked} connections: at most {self.connections} are "
-            f"admitted. LimitNOFILE= of superd.service should be {self.needed} or more"
+            f"admitted. LimitNOFILE= of its unit should be {self.needed} or more"
         )
 
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from superd import __version__
@@ -30,7 +31,9 @@ from superd.stalls import Timeouts
 from superd.stats import Stats
 from superd.window import WindowLimits
 from superd.window_kept import STORED_WINDOW
+from superd_client.address import SocketKind
 from superd_client.contract import Method
+from superd_client.instances import Instance, instance_at
 
 
 class ExitStatus(IntEnum):
@@ -162,7 +165,7 @@ def examine(settings: Settings) -> Findings:
             "idle_exit has no effect beside `listen`: nothing would start superd again for those sockets",
         )
     try:
-        loaded = load_policy(settings, offered(settings).accesses, daemon_account())
+        loaded = load_policy(settings, offered(settings).accesses, daemon_account(settings.instance))
         doubts = (*doubts, *map(str, loaded.warnings))
     except (StartError, PolicyError) as error:
         faults.append(str(error))
@@ -186,6 +189,8 @@ def window_limits(settings: Settings) -> WindowLimits:
 def open_listeners(settings: Settings, passed: Passed) -> list[Listener]:
     """The sockets that systemd passed and those that the settings name; raises StartError."""
     listeners = activated_listeners(passed)
+    if wrong := list(filter(None, (_owned_by_another(each, settings.instance) for each in listeners))):
+        raise StartError("; ".join(wrong), ExitStatus.FAILED)
     try:
         for address in settings.listen:
             listeners.append(bind_listener(address, settings.socket_mode))
@@ -198,6 +203,20 @@ def open_listeners(settings: Settings, passed: Passed) -> list[Listener]:
         message = "nothing to listen on: start superd by its socket unit, or use --listen ADDRESS"
         raise StartError(message, ExitStatus.CONFIG)
     return listeners
+
+
+def _owned_by_another(listener: Listener, instance: Instance) -> str | None:
+    """What is wrong with a socket at the place of another superd; None where nothing is.
+
+    systemd lets the socket unit that starts later take a path over. The callers of one would reach the other.
+    """
+    owner = instance_at(listener.address.removeprefix(f"{SocketKind.STREAM.scheme}:"))
+    if owner in (None, instance) or not Path(owner.config_path).exists():
+        return None
+    return (
+        f"{listener.address} is the place of {owner.socket_unit}: see ListenStream= in the units that "
+        f"{' '.join((*instance.systemctl, 'cat', instance.socket_unit))} shows"
+    )
 
 
 def session_limits(settings: Settings) -> SessionLimits:

@@ -9,7 +9,7 @@ from superd.journal import MessageId, get_logger
 from superd.policy import Access, Policy
 from superd.policy_files import Finding, read_policy
 from superd.policy_names import Account, own_account
-from superd.settings import DEFAULT_POLICY_DIR, Settings
+from superd.settings import Settings
 
 
 class PolicyError(Exception):
@@ -34,7 +34,9 @@ def load_policy(settings: Settings, accesses: Mapping[str, Access], account: Acc
     Blocks where rules name units, for as long as systemctl takes.
     """
     folder = settings.policy_dir
-    files = read_policy(Path(folder), owners={0, account.uid}, must_exist=folder != DEFAULT_POLICY_DIR)
+    files = read_policy(
+        Path(folder), owners={0, account.uid}, must_exist=folder != settings.instance.policy_dir
+    )
     if files.errors:
         raise PolicyError(files.errors)
     policy = Policy(files.rules, accesses, uid=account.uid, gid=account.gid)

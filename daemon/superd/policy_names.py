@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from superd_client.instances import Instance
+
 #: The largest id: 4294967295 means "no change" in chown(2), and "no mapping" in a user namespace.
 ID_MAX: Final = 2**32 - 2
-
-#: The user that superd runs as where it is installed (systemd/superd.sysusers.conf).
-DAEMON_USER: Final = "superd"
 
 SYSTEMCTL: Final = "/usr/bin/systemctl"
 
@@ -34,7 +33,7 @@ def own_account() -> Account:
     return Account(os.geteuid(), os.getegid())
 
 
-def find_account(user: str = DAEMON_USER) -> Account | None:
+def find_account(user: str) -> Account | None:
     """A user's account, None where there is no such user."""
     try:
         entry = pwd.getpwnam(user)
@@ -43,9 +42,9 @@ def find_account(user: str = DAEMON_USER) -> Account | None:
     return Account(entry.pw_uid, entry.pw_gid)
 
 
-def daemon_account() -> Account:
-    """What superd runs as, to all appearance: the user that the installation makes, else who this process runs as."""
-    return find_account() or own_account()
+def daemon_account(instance: Instance) -> Account:
+    """What a superd runs as, to all appearance: the user whom its unit names, else who this process runs as."""
+    return (None if instance.user else find_account(instance.account)) or own_account()
 
 
 def find_uid(user: str | int) -> int | None:

@@ -12,13 +12,15 @@ from superd.app import run
 from superd.journal import MessageId, configure_logging, get_logger
 from superd.parts import ExitStatus, examine
 from superd.settings import Settings, SettingsError, load_settings
+from superd_client.instances import make_instance
 
 
 def run_program(argv: Sequence[str] | None = None) -> int:
     """Do what the command line asks for; the status to exit with."""
     arguments = _parser().parse_args(argv)
     overrides = {"listen": arguments.listen, "services": arguments.service}
-    read = partial(load_settings, config=arguments.config, overrides=overrides)
+    instance = make_instance(arguments.instance or "", user=arguments.user)
+    read = partial(load_settings, config=arguments.config, instance=instance, overrides=overrides)
     try:
         settings = read()
     except SettingsError as error:
@@ -43,6 +45,17 @@ def _parser() -> argparse.ArgumentParser:
         help="read FILE and its .d folder instead of /etc/superd/superd.toml",
     )
     parser.add_argument(
+        "--instance",
+        type=_instance_name,
+        metavar="NAME",
+        help="be this instance: /etc/superd/instances/NAME.toml is the file, and NAME.policy.d beside it the policy",
+    )
+    parser.add_argument(
+        "--user",
+        action="store_true",
+        help="be of a user: the files are in ~/.config/superd instead of /etc/superd",
+    )
+    parser.add_argument(
         "--listen",
         action="append",
         metavar="ADDRESS",
@@ -54,6 +67,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"superd {__version__}")
     return parser
+
+
+def _instance_name(text: str) -> str:
+    try:
+        if text:
+            return make_instance(text).name
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    raise argparse.ArgumentTypeError("the name of an instance is not empty")
 
 
 def _report(error: SettingsError, *, check: bool) -> int:

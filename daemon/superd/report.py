@@ -21,7 +21,7 @@ from superd.settings import Settings
 from superd.stats import Stats
 from superd_client.builtin import Hello, ProtocolRange, ServiceInfo, Status, Usage
 from superd_client.builtin import Listener as ListenerStatus
-from superd_client.units import unit_from_cgroup
+from superd_client.units import Units, units_from_cgroup
 from superd_client.wire.limits import (
     FDS_PER_CONNECTION_MAX,
     FDS_PER_FRAME_MAX,
@@ -201,19 +201,24 @@ class StatusLine:
         self._notifier.status(self._text())
 
 
-def unit_of_service() -> str | None:
+def unit_of_service() -> Units | None:
     """The unit as which systemd started this process; None where it did not (systemd.exec(5), SYSTEMD_EXEC_PID)."""
     if os.environ.get("SYSTEMD_EXEC_PID") != str(os.getpid()):
         return None
-    return own_unit() or "superd.service"
+    units = _own_units()
+    return units if units.name else Units("superd.service")
 
 
 def own_unit() -> str | None:
     """The systemd unit that this process is in."""
+    return _own_units().name
+
+
+def _own_units() -> Units:
     try:
-        return unit_from_cgroup(Path("/proc/self/cgroup").read_text("utf-8"))
+        return units_from_cgroup(Path("/proc/self/cgroup").read_text("utf-8"))
     except OSError:
-        return None
+        return Units()
 
 
 @functools.cache

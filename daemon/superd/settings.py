@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 from pydantic import (
     AfterValidator,
@@ -22,6 +22,7 @@ from pydantic import (
     Field,
     JsonValue,
     PlainSerializer,
+    PrivateAttr,
     ValidationError,
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -35,6 +36,7 @@ from superd.quota import (
     STREAMS_SHARED_DEFAULT,
 )
 from superd.timespan import parse_span
+from superd_client.instances import Instance
 from superd_client.polling import Latency
 from superd_client.wire.limits import (
     CALLS_IN_FLIGHT_DEFAULT,
@@ -195,6 +197,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
+    _instance: Instance = PrivateAttr(Instance())
+
     services: Texts = Field(
         default=(), description="Services to host: MODULE:NAME, or an entry point of superd.services."
     )
@@ -296,6 +300,18 @@ class Settings(BaseModel):
         description="Bytes of the answers of one user that are kept for repeats: bounds memory.",
     )
 
+    @classmethod
+    def of_instance(cls, instance: Instance) -> Self:
+        """The defaults of a superd."""
+        settings = cls(policy_dir=instance.policy_dir)
+        settings._instance = instance
+        return settings
+
+    @property
+    def instance(self) -> Instance:
+        """Whose settings these are."""
+        return self._instance
+
 
 class Change(NamedTuple):
     """A setting that is not what it was, both values as JSON shows them: a secret shows its asterisks."""
@@ -354,32 +370,36 @@ class _Layer(NamedTuple):
 
 
 def load_settings(
-    *, config: Path | None = None, overrides: Mapping[str, object] = MappingProxyType({})
+    *,
+    config: Path | None = None,
+    instance: Instance = Instance(),  # noqa: B008 - a tuple
+    overrides: Mapping[str, object] = MappingProxyType({}),
 ) -> Settings:
     """The settings of all sources: file, its drop-ins, environment, `overrides`; the later wins.
 
-    `config` replaces the default file and must exist; so must the file that SUPERD_CONFIG names. `overrides`
-    are the command line; None in it means absent. Raises SettingsError with every fault of every source.
+    `instance` says which file is the default; one that has a name must have the file. `config` replaces it and must
+    exist; so must the file that SUPERD_CONFIG names. `overrides` are the command line; None in it means absent. Raises
+    SettingsError with every fault of every source.
     """
     problems: list[Problem] = []
-    layers = [*_file_layers(config, problems), _environment_layer(problems)]
+    layers = [*_file_layers(config, instance, problems), _environment_layer(problems)]
     layers.append(
         _Layer("command line", {key: value for key, value in overrides.items() if value is not None})
     )
     parts = [_validate(layer, problems) for layer in layers]
     if problems:
         raise SettingsError(problems)
-    return _merge(parts)
+    return _merge(instance, parts)
 
 
-def _merge(parts: Iterable[Settings]) -> Settings:
+def _merge(instance: Instance, parts: Iterable[Settings]) -> Settings:
     """Put validated layers together: the last one that sets a field wins; services add up."""
     merged: dict[str, Any] = {}
     for part in parts:
         services = _unique((*merged.get("services", ()), *part.services))
         merged |= {name: getattr(part, name) for name in part.model_fields_set}
         merged["services"] = services
-    return Settings().model_copy(update=merged)
+    return Settings.of_instance(instance).model_copy(update=merged)
 
 
 def _validate(layer: _Layer, problems: list[Problem]) -> Settings:
@@ -409,13 +429,18 @@ def _unknown_key(key: str, prefix: str = "") -> str:
     return f"unknown key; did you mean {name.upper() if prefix else name}?" if near else "unknown key"
 
 
-def _file_layers(config: Path | None, problems: list[Problem]) -> list[_Layer]:
+def _file_layers(config: Path | None, instance: Instance, problems: list[Problem]) -> list[_Layer]:
     """The file and its drop-ins, `superd.toml` and `superd.d/*.toml` beside it, in lexical order."""
     named = config if config is not None else os.environ.get(CONFIG_VARIABLE) or None
-    path = Path(named) if named is not None else DEFAULT_CONFIG
-    main = _read_file(path, problems, must_exist=named is not None)
+    path = Path(named) if named is not None else _default_config(instance)
+    # The plain superd is of use without one; an instance is there for what its file says, and a name can be misspelt.
+    main = _read_file(path, problems, must_exist=named is not None or bool(instance.name))
     drop_ins = (_read_file(each, problems, must_exist=True) for each in _list_drop_ins(path, problems))
     return [main, *drop_ins]
+
+
+def _default_config(instance: Instance) -> Path:
+    return Path(instance.config_path) if instance != Instance() else DEFAULT_CONFIG
 
 
 def _list_drop_ins(path: Path, problems: list[Problem]) -> list[Path]:

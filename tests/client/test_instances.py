@@ -85,7 +85,9 @@ def test_an_address_may_be_an_instance(text: str, path: str, monkeypatch: pytest
     assert default_address() == Address(path=path)
 
 
-@pytest.mark.parametrize("instance", [Instance("a-1_b"), Instance(user=True), Instance("a", user=True)])
+@pytest.mark.parametrize(
+    "instance", [Instance(), Instance("a-1_b"), Instance(user=True), Instance("a", user=True)]
+)
 def test_an_instance_as_text_is_its_address(instance: Instance) -> None:
     assert parse_address(str(instance)) == Address(path=instance.socket_path)
 

@@ -49,7 +49,7 @@ def fixture_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SUPERD_SERVICES", "tests.ctl.service:store")
     monkeypatch.setenv("SUPERD_CONFIG", str(folder / "superd.conf"))
     (folder / "superd.conf").touch()
-    monkeypatch.setattr(policing, "daemon_account", own_account)
+    monkeypatch.setattr(policing, "daemon_account", lambda _: own_account())
     return path
 
 

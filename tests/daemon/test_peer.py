@@ -12,7 +12,7 @@ import pytest
 from superd import peer, peer_socket
 from superd.peer import Caller
 from superd.peer_socket import kernel_has_peer_pidfd
-from superd_client.units import Units, unit_from_cgroup, units_from_cgroup
+from superd_client.units import Units, units_from_cgroup
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can take other groups")
 needs_pidfd = pytest.mark.skipif(not kernel_has_peer_pidfd(), reason="SO_PEERPIDFD came with Linux 6.5")
@@ -70,18 +70,18 @@ NO_UNITS = [
 
 @pytest.mark.parametrize(("text", "unit"), UNITS.items())
 def test_unit_from_cgroup(text: str, unit: str) -> None:
-    assert unit_from_cgroup(text) == unit
+    assert units_from_cgroup(text).name == unit
 
 
 @pytest.mark.parametrize("text", NO_UNITS)
 def test_no_unit_from_cgroup(text: str) -> None:
-    assert unit_from_cgroup(text) is None
+    assert units_from_cgroup(text).name is None
 
 
 @pytest.mark.parametrize(("length", "found"), [(246, True), (247, True), (248, False)])
 def test_the_longest_unit_name(length: int, found: bool) -> None:
     name = "x" * length + ".service"
-    assert unit_from_cgroup(f"0::/system.slice/{name}\n") == (name if found else None)
+    assert units_from_cgroup(f"0::/system.slice/{name}\n").name == (name if found else None)
 
 
 def test_credentials_of_this_process() -> None:
@@ -89,7 +89,7 @@ def test_credentials_of_this_process() -> None:
     with ours, theirs:
         caller = Caller.from_socket(ours)
     assert (caller.uid, caller.gid, caller.pid) == (os.geteuid(), os.getegid(), os.getpid())
-    assert caller.unit == unit_from_cgroup(Path("/proc/self/cgroup").read_text("ascii"))
+    assert caller.unit == units_from_cgroup(Path("/proc/self/cgroup").read_text("ascii")).name
     assert repr(caller) == f"Caller(uid={os.geteuid()}, gid={os.getegid()}, pid={os.getpid()})"
 
 
@@ -199,7 +199,7 @@ def test_the_groups_of_a_datagrams_sender_are_not_known() -> None:
     caller = Caller.from_message(struct.pack("=iII", os.getpid(), 4294967294, 5))
     assert (caller.pid, caller.uid, caller.gid, caller.groups) == (os.getpid(), 4294967294, 5, None)
     assert caller.label is None
-    assert caller.unit == unit_from_cgroup(Path("/proc/self/cgroup").read_text("ascii"))
+    assert caller.unit == units_from_cgroup(Path("/proc/self/cgroup").read_text("ascii")).name
     with caller.pidfd() as pidfd:
         assert pidfd is None
 

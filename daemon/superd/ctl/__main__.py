@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from superd.ctl.commands import complain, parse, run_command
+from superd.ctl.commands import complain, parse, read_instance, run_command
 from superd.ctl.console import Streams, standard_streams
 from superd.ctl.exits import ExitStatus, NotWritten, UsageError
 
@@ -48,7 +48,9 @@ def _run(argv: Sequence[str], streams: Streams) -> int:
         arguments = parse(argv)
         from superd.ctl.session import Session
 
-        session = Session(streams, address=getattr(arguments, "socket", None))
+        session = Session(
+            streams, address=getattr(arguments, "socket", None), instance=read_instance(arguments)
+        )
     except UsageError as error:
         return complain(error, streams.err)
     try:

@@ -2,6 +2,7 @@
 
 import argparse
 import datetime as dt
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -11,6 +12,7 @@ from superd.ctl.session import Session
 from superd.journal import MessageId
 from superd.timespan import format_span
 from superd_client.arguments import check_call_id
+from superd_client.instances import Instance
 
 EPILOG: Final = """\
 What superd wrote is told from what other programs did by the unit that journald saw writing it:
@@ -18,9 +20,6 @@ any program may write any call id. Calls that are served are logged at the level
 
 Exit status: 0 found, 1 the journal has nothing of this call that you may read.
 """
-
-#: The unit whose word is taken for what became of a call.
-SUPERD_UNIT: Final = "superd.service"
 
 #: The kinds of lines that end a call.
 _OUTCOMES: Final[Mapping[str, str]] = {
@@ -52,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument("call_id", metavar="CALL_ID", help="as an error or a log line names it")
     parser.add_argument(
-        "--unit", metavar="UNIT", default=SUPERD_UNIT, help=f"superd's unit (default: {SUPERD_UNIT})"
+        "--unit", metavar="UNIT", help="superd's unit (default: that of the instance, else superd.service)"
     )
     parser.add_argument("-D", "--directory", metavar="DIR", help="read the journal files of this folder")
 
@@ -64,7 +63,8 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from None
     entries = _read_journal(arguments.call_id, arguments.directory)
-    lines = sorted((as_line(entry, arguments.unit) for entry in entries), key=lambda line: line.time)
+    unit, manager = arguments.unit or session.instance.service_unit, _manager(session.instance)
+    lines = sorted((as_line(entry, unit, manager) for entry in entries), key=lambda line: line.time)
     out, err = session.streams
     if getattr(arguments, "as_json", False):
         out.json([_as_json(line) for line in lines])
@@ -92,9 +92,19 @@ def _read_journal(call_id: str, directory: str | None) -> list[dict[str, Any]]:
         raise UsageError(f"{directory or 'the journal'} cannot be read: {error.strerror}") from None
 
 
-def as_line(entry: Mapping[str, Any], unit: str) -> Line:
-    """What an entry says, and whether it is the word of superd, which runs as `unit`."""
-    writer = _text(entry.get("_SYSTEMD_UNIT") or entry.get("_COMM") or "unknown")
+def _manager(instance: Instance) -> str | None:
+    """The unit of the service manager that runs a user's superd; None for the system's."""
+    return f"user@{os.getuid()}.service" if instance.user else None
+
+
+def as_line(entry: Mapping[str, Any], unit: str, manager: str | None = None) -> Line:
+    """What an entry says, and whether it is the word of superd, which runs as `unit`.
+
+    `manager` is the user's service manager whose unit that is. Of others' units it is not taken: everybody may give his
+    own units any name.
+    """
+    field = "_SYSTEMD_USER_UNIT" if manager and entry.get("_SYSTEMD_UNIT") == manager else "_SYSTEMD_UNIT"
+    writer = _text(entry.get(field) or entry.get("_COMM") or "unknown")
     message = _text(entry.get("MESSAGE", ""))
     message_id = getattr(entry.get("MESSAGE_ID"), "hex", "")
     outcome = _OUTCOMES.get(message_id, "served" if message.startswith(_SERVED) else None)

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from superd import __version__
 from superd.ctl.exits import ExitStatus, UsageError
+from superd_client.instances import Instance, make_instance
 
 if TYPE_CHECKING:
     from superd.ctl.console import Console
@@ -36,6 +37,10 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "policy": Command("superd.ctl.policing", "show or test who may call what"),
     "shell": Command("superd.ctl.shell", "type calls at a prompt, or read them from standard input"),
 }
+
+
+#: Commands with an argument --user of their own: for them the option of all commands stands before the command.
+_OWN_USER: Final = frozenset({"policy"})
 
 
 class CommandModule(Protocol):
@@ -96,12 +101,28 @@ def parse_command(
         allow_abbrev=False,
     )
     load(command).configure(parser)
-    _add_global_options(parser)
+    _add_global_options(parser, with_user=command not in _OWN_USER)
     if command not in {"call", "notify"}:
         _add_json_option(parser)
     arguments = parser.parse_intermixed_args(argv, namespace)
     arguments.command = command
     return arguments
+
+
+def read_instance(arguments: argparse.Namespace) -> Instance | None:
+    """The superd that --instance and --user name, None without them; raises UsageError."""
+    options = [name for name in ("instance", "of_user", "socket") if hasattr(arguments, name)]
+    if not options or options == ["socket"]:
+        return None
+    if "socket" in options:
+        raise UsageError("--socket, or --instance and --user: both say which server is meant")
+    name = getattr(arguments, "instance", "")
+    if "instance" in options and not name:
+        raise UsageError("--instance: the name of an instance is not empty")
+    try:
+        return make_instance(name, user="of_user" in options)
+    except ValueError as error:
+        raise UsageError(f"--instance: {error}") from None
 
 
 def run_command(arguments: argparse.Namespace, session: "Session") -> int:
@@ -147,7 +168,7 @@ def _top_parser() -> Parser:
     return parser
 
 
-def _add_global_options(parser: argparse.ArgumentParser) -> None:
+def _add_global_options(parser: argparse.ArgumentParser, *, with_user: bool = True) -> None:
     parser.add_argument(
         "--socket",
         "--address",
@@ -156,6 +177,20 @@ def _add_global_options(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="the server, as unix:/path, /path, unix:@name, unix-seqpacket:... or unix-dgram:... (default: $SUPERD_SOCKET, else unix:/run/superd/superd.sock)",
     )
+    parser.add_argument(
+        "--instance",
+        metavar="NAME",
+        default=argparse.SUPPRESS,
+        help="the server of superd@NAME.socket, instead of --socket",
+    )
+    if with_user:
+        parser.add_argument(
+            "--user",
+            dest="of_user",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help="this user's own superd, of systemctl --user",
+        )
     parser.add_argument(
         "--timeout",
         metavar="SPAN",

@@ -18,6 +18,7 @@ from superd.policy import Decision, Policy, Rule, is_unit
 from superd.policy_load import LoadedPolicy, PolicyError, load_policy
 from superd.policy_names import daemon_account, find_gid
 from superd.settings import SettingsError, load_settings
+from superd_client.instances import Instance
 
 EPILOG: Final = """\
 show   the rules in the order in which they are tried, and the default of each method
@@ -64,7 +65,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, session: Session) -> int:
     """Read the policy; show it, or test it."""
     caller = _read_caller(arguments)
-    loaded = _load(arguments.config)
+    loaded = _load(arguments.config, session.instance)
     as_json = bool(getattr(arguments, "as_json", False))
     out, err = session.streams
     if caller is None:
@@ -79,11 +80,11 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
     return _test(loaded.policy, arguments.method, caller, out, as_json=as_json)
 
 
-def _load(config: Path | None) -> LoadedPolicy:
+def _load(config: Path | None, instance: Instance) -> LoadedPolicy:
     """The policy of the superd that the configuration describes; raises UsageError where any of it is wrong."""
     try:
-        settings = load_settings(config=config)
-        return load_policy(settings, offered(settings).accesses, daemon_account())
+        settings = load_settings(config=config, instance=instance)
+        return load_policy(settings, offered(settings).accesses, daemon_account(settings.instance))
     except (SettingsError, StartError, PolicyError) as error:
         raise UsageError(str(error)) from None
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from superd.ctl.console import Streams
 from superd.ctl.exits import UsageError
 from superd_client.address import Address, default_address, parse_address
+from superd_client.instances import Instance
 from superd_client.sync import Client
 
 if TYPE_CHECKING:
@@ -19,10 +20,17 @@ R = TypeVar("R")
 class Session:
     """Who to ask, how long to wait for an answer, and where to write it."""
 
-    def __init__(self, streams: Streams, *, address: str | None = None) -> None:
-        """`address` None is the client library's default. Raises UsageError for what is no address."""
+    def __init__(
+        self, streams: Streams, *, address: str | None = None, instance: Instance | None = None
+    ) -> None:
+        """`instance` has its own address; `address` None is the client library's default.
+
+        Raises UsageError for what is no address, and where a user's superd cannot be found.
+        """
         self.streams: Final = streams
-        self.address: Final = _read_address(address)
+        self.address: Final = _read_address(address if instance is None else str(instance))
+        #: Whose units and files are meant: of an address that is nobody's, those of the plain superd.
+        self.instance: Final = instance or self.address.instance or Instance()
         self._client: Client | None = None
         self._document: dict[str, Any] | None = None
 

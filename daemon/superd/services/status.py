@@ -6,16 +6,17 @@ from superd.peer import Caller
 from superd.service import Context, Service
 from superd_client.builtin import Nothing, RunBySystemd, Status, status, stop
 from superd_client.errors import ApplicationError
+from superd_client.units import Units
 
 
 def status_service(
     version: str,
     look: Callable[[Caller], Awaitable[Status]],
     end: Callable[[], None],
-    unit: str | None,
+    units: Units | None,
     administer: Callable[[Service], None],
 ) -> Service:
-    """The service `superd`; `look` looks at the daemon for a caller, `end` ends it in order, `unit` is systemd's name of it.
+    """The service `superd`; `look` looks at the daemon for a caller, `end` ends it in order, `units` is where systemd started it.
 
     `administer` adds the methods by which it is administered.
 
@@ -29,10 +30,9 @@ def status_service(
 
     @service.method(stop, access="admin")
     async def handle_stop(params: Nothing, context: Context) -> None:  # noqa: ARG001 - every handler has them
-        if unit is not None:
-            raise ApplicationError(
-                RunBySystemd(unit=unit), f"systemd runs this superd: use systemctl stop {unit}"
-            )
+        if units is not None and units.name is not None:
+            command = " ".join((*units.systemctl, "stop", units.name))
+            raise ApplicationError(RunBySystemd(unit=units.name), f"systemd runs this superd: use {command}")
         context.log.info("asked to stop")
         end()
 
