@@ -178,10 +178,12 @@ $(DOCS)/venv/.ready: constraints.txt requirements/docs.txt
 	@$(DOCS)/venv/bin/$(PIP) install -c constraints.txt -r requirements/docs.txt
 	@touch $@
 
-.PHONY: docs
-docs: $(DOCS)/venv/.ready ## HTML and man pages, in build/docs; a link that leads nowhere is an error
+.PHONY: docs man
+docs: man ## HTML and man pages, in build/docs; a link that leads nowhere is an error
 	@$(DOCS)/venv/bin/sphinx-build -q -W --keep-going -b html docs $(DOCS)/html
 	@$(DOCS)/venv/bin/python -m tests.site $(DOCS)/html
+
+man: $(DOCS)/venv/.ready ## The man pages alone, in build/docs/man
 	@$(DOCS)/venv/bin/sphinx-build -q -W --keep-going -b man docs $(DOCS)/man
 
 # --- publish it -----------------------------------------------------------------------------------------------------

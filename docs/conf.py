@@ -1,5 +1,6 @@
 """Sphinx: the HTML pages and the man pages, from the same sources. `make docs` runs it."""  # noqa: INP001 - Sphinx reads it as a file
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -7,7 +8,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 # Read as text: the documents can be built where superd cannot be imported.
-_init = Path(__file__).resolve().parent.parent / "daemon" / "superd" / "__init__.py"
+_root = Path(__file__).resolve().parent.parent
+_init = _root / "daemon" / "superd" / "__init__.py"
 
 project = "superd"
 author = "the superd authors"
@@ -30,22 +32,40 @@ html_short_title = "superd"
 html_copy_source = False
 html_show_copyright = False
 
-# Source, name, description, authors, section. A page that has a section NAME of its own needs no description.
+# Source, name, description, authors, section. Each page has a section NAME of its own, and so needs no description.
 man_pages = [
     ("reference/superd", "superd", "", [], 8),
     ("reference/superctl", "superctl", "", [], 1),
+    ("reference/configuration", "superd.toml", "", [], 5),
     ("reference/policy", "superd-policy", "", [], 5),
-    ("reference/configuration", "superd.toml", "configuration of superd", [], 5),
+    ("reference/client", "superd_client", "", [], 3),
 ]
 
+# Their date is the release's and not the build's: who builds them again gets the same bytes.
+_released = re.search(
+    rf"^## \[{re.escape(release)}\] - (\S+)$", (_root / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE
+)
+today = _released[1] if _released else "unreleased"
 
-def _unlink_references(app: Sphinx, document: nodes.document, _page: str) -> None:
-    """Show the text alone of a link to another page: a man page has nothing to click on."""
+
+def _set_man_up(app: Sphinx) -> None:
+    """Say whose version it is at the foot of a man page, and leave the section COPYRIGHT out."""
     if app.builder.name == "man":
+        app.config.version = f"superd {release}"
+        app.config.copyright = ""
+
+
+def _fit_for_man(app: Sphinx, document: nodes.document, _page: str) -> None:
+    """Words are not broken, which may be names; links show their text alone, since there is nothing to click on."""
+    if app.builder.name == "man":
+        # A table ends with hyphenation turned on.
+        for before in [document[0][0], *document.findall(nodes.table)]:
+            before.parent.insert(before.parent.index(before) + 1, nodes.raw("", ".nh\n.ad l\n", format="manpage"))
         for link in list(document.findall(nodes.reference)):
             link.replace_self(link.children)
 
 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
-    app.connect("doctree-resolved", _unlink_references)
+    app.connect("builder-inited", _set_man_up)
+    app.connect("doctree-resolved", _fit_for_man)
