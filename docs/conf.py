@@ -58,9 +58,8 @@ def _set_man_up(app: Sphinx) -> None:
 def _fit_for_man(app: Sphinx, document: nodes.document, _page: str) -> None:
     """Words are not broken, which may be names; links show their text alone, since there is nothing to click on."""
     if app.builder.name == "man":
-        # A table ends with hyphenation turned on.
-        for before in [document[0][0], *document.findall(nodes.table)]:
-            before.parent.insert(before.parent.index(before) + 1, nodes.raw("", ".nh\n.ad l\n", format="manpage"))
+        # HY: what groff's macros turn hyphenation back to after an example or a table.
+        document[0].insert(1, nodes.raw("", ".nr HY 0\n.nh\n.ad l\n", format="manpage"))
         for link in list(document.findall(nodes.reference)):
             link.replace_self(link.children)
 
