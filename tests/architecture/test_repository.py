@@ -76,6 +76,86 @@ def test_everything_that_is_required_is_constrained() -> None:
         ), name
 
 
+def directives(name: str) -> list[str]:
+    """The lines of a unit that systemd reads, in order."""
+    lines = (ROOT / "systemd" / name).read_text().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def differences(one: str, other: str) -> tuple[list[str], list[str]]:
+    """The directives that one unit alone has, and those of the other; what both have is in one order."""
+    ours, theirs = directives(one), directives(other)
+    assert [line for line in ours if line in theirs] == [line for line in theirs if line in ours]
+    return [line for line in ours if line not in theirs], [line for line in theirs if line not in ours]
+
+
+def test_an_instance_is_locked_up_and_kept_alive_as_the_plain_superd_is() -> None:
+    assert differences("superd.service", "superd@.service") == (
+        [
+            "Description=superd, local IPC daemon",
+            "Requires=superd.socket",
+            "After=superd.socket",
+            "ExecStart=/usr/bin/superd",
+            "ExecReload=/usr/bin/superctl reload",
+            "User=superd",
+            "Group=superd",
+            "StateDirectory=superd",
+            "Also=superd.socket",
+        ],
+        [
+            "Description=superd, local IPC daemon (%i)",
+            "Requires=superd@%i.socket",
+            "After=superd@%i.socket",
+            "ExecStart=/usr/bin/superd --instance %i",
+            "ExecReload=!/usr/bin/superctl --instance %i reload",
+            "DynamicUser=yes",
+            "User=superd-%i",
+            "StateDirectory=superd-%i",
+            "Also=superd@%i.socket",
+        ],
+    )
+
+
+def test_an_instance_listens_as_the_plain_superd_does() -> None:
+    plain, instance = differences("superd.socket", "superd@.socket")
+    assert plain == [
+        "Description=superd, local IPC daemon (socket)",
+        "ListenStream=/run/superd/superd.sock",
+    ]
+    assert [line for line in instance if not line.startswith("ExecStartPre=/bin/sh ")] == [
+        "Description=superd, local IPC daemon (%i, socket)",
+        "ListenStream=/run/superd/%i.sock",
+    ]
+
+
+@pytest.mark.parametrize(("plain", "users"), [("superd", "user/superd"), ("superd@", "user/superd@")])
+def test_a_user_has_what_his_service_manager_can_give(plain: str, users: str) -> None:
+    """All lines of his unit are the system's but those that name places; what is missing is the sandbox's."""
+    missing, other = differences(f"{plain}.service", f"{users}.service")
+    name = "" if plain == "superd" else " --instance %i"
+    assert other == [
+        f"Description=superd, local IPC daemon{' (%i)' if name else ''} of a user",
+        f"ExecStart=/usr/bin/superd --user{name}",
+        f"ExecReload=/usr/bin/superctl --user{name} reload",
+        f"StateDirectory=superd/state{'-%i' if name else ''}",
+    ]
+    kept = {
+        "StartLimitIntervalSec",
+        "Type",
+        "Restart",
+        "WatchdogSec",
+        "TimeoutStopSec",
+        "LimitNOFILE",
+        "UMask",
+    }
+    assert not {line.partition("=")[0] for line in missing} & kept
+    assert differences(f"{plain}.socket", f"{users}.socket")[1][-3:] == [
+        f"ListenStream=%t/superd/{'%i' if name else 'superd'}.sock",
+        "DirectoryMode=0700",
+        "SocketMode=0600",
+    ]
+
+
 def test_the_unit_gives_the_drain_time_enough() -> None:
     service = read_unit(ROOT / "systemd/superd.service")["Service"]
     assert (

@@ -57,7 +57,7 @@ def test_the_units_and_files_of_an_instance(
     assert instance.config_path == config
     assert instance.policy_dir == policy
     assert instance.systemctl == (("systemctl", "--user") if instance.user else ("systemctl",))
-    assert instance_at(socket) == instance
+    assert instance_at(socket) == parse_address(f"unix:{socket}").instance == instance
 
 
 def test_the_users_folders_are_those_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,6 +144,17 @@ def test_without_a_session_a_users_superd_is_not_found(
     with pytest.raises(ValueError, match="XDG_RUNTIME_DIR is not set"):
         parse_address("user:")
     assert instance_at(f"{RUNTIME}/superd/superd.sock") is None
+
+
+def test_only_a_stream_is_an_instances() -> None:
+    for address in ("unix-dgram:/run/superd/a.sock", "unix-seqpacket:/run/superd/a.sock", "unix:@a"):
+        assert parse_address(address).instance is None
+
+
+def test_the_user_of_an_instance_has_a_name_that_systemd_takes() -> None:
+    assert Instance().account == "superd"
+    assert Instance("inventory").account == "superd-inventory"
+    assert len(Instance("x" * INSTANCE_NAME_MAX).account) == 31
 
 
 def test_an_environment_that_changes_is_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -198,6 +198,22 @@ def test_refusals_say_what_to_look_at(code: int, expected: str) -> None:
     assert explain_refusal(parse_address("unix:/s"), error) == expected
 
 
+@pytest.mark.parametrize(
+    ("address", "unit"),
+    [
+        ("instance:inventory", "superd@inventory.socket"),
+        ("user:", "superd.socket of systemctl --user"),
+        ("user:inventory", "superd@inventory.socket of systemctl --user"),
+    ],
+)
+def test_a_refusal_names_the_unit_of_the_instance(
+    address: str, unit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
+    error = OSError(errno.ENOENT, "no such file")
+    assert explain_refusal(parse_address(address), error).endswith(f": is {unit} running?")
+
+
 def test_a_refusal_without_a_number() -> None:
     assert explain_refusal(parse_address("unix:@s"), OSError("odd")) == "cannot connect to unix:@s: odd"
 

@@ -132,6 +132,11 @@ def test_no_answer_in_time(superctl: Superctl) -> None:
         (["--socket", "tcp:1", "status"], "is not an address"),
         (["describe"], "required: METHOD"),
         (["shell", "now"], "unrecognized arguments: now"),
+        (["--instance", "Inventory", "status"], "--instance: 'Inventory' is no name of an instance"),
+        (["status", "--instance", ""], "--instance: the name of an instance is not empty"),
+        (["--instance", "a", "--socket", "/s", "status"], "--socket, or --instance and --user"),
+        (["--user", "status", "--socket", "/s"], "--socket, or --instance and --user"),
+        (["policy", "test", "--user"], "expected one argument"),
     ],
 )
 def test_wrong_command_lines(superctl: Superctl, arguments: list[str], message: str) -> None:
@@ -139,6 +144,29 @@ def test_wrong_command_lines(superctl: Superctl, arguments: list[str], message: 
     assert (done.status, done.out) == (ExitStatus.USAGE, "")
     assert done.err.startswith("superctl: ")
     assert message in done.err
+
+
+def test_an_instance_is_asked_at_its_own_socket(
+    superctl: Superctl, daemon: Daemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    (tmp_path / "superd").mkdir()
+    (tmp_path / "superd/store.sock").symlink_to(daemon.address.removeprefix("unix:"))
+    for options in (["--user", "--instance", "store"], ["--socket", "user:store"]):
+        assert superctl(*options, "call", "echo.echo", "text=a").out == '{"text":"a"}\n'
+        assert superctl("call", "echo.echo", "text=a", *options).out == '{"text":"a"}\n'
+    done = superctl("--user", "status")
+    assert done.status == ExitStatus.NOT_SENT
+    assert "superd.sock: is superd.socket of systemctl --user running?" in done.err
+
+
+def test_without_a_session_there_is_no_superd_of_the_user(
+    superctl: Superctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    done = superctl("--user", "status")
+    assert (done.status, done.out) == (ExitStatus.USAGE, "")
+    assert done.err.startswith("superctl: XDG_RUNTIME_DIR is not set")
 
 
 def test_a_wrong_address_in_the_environment(superctl: Superctl, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -216,3 +216,23 @@ def test_another_configuration(
 def test_no_daemon_is_asked(superctl: Superctl, rules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUPERD_SOCKET", "unix:/nowhere")
     assert superctl("policy", "test", "--user", str(os.geteuid()), "echo.echo").status == ExitStatus.OK
+
+
+def test_an_instance_has_a_policy_of_its_own(
+    superctl: Superctl, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    folder = tmp_path / "superd/instances/store.policy.d"
+    folder.mkdir(parents=True, mode=0o755)
+    (folder.parent / "store.toml").write_text('services = ["tests.ctl.service:store"]\n')
+    (folder / "50.toml").write_text('[[deny]]\nmethods = ["echo.*"]\n')
+    tested = ("policy", "test", "--user", "77777", "echo.echo")
+    assert superctl("--user", "--instance", "store", *tested).status == ExitStatus.FAILED
+    (folder.parent / "other.toml").touch()
+    assert superctl("--user", *tested, "--instance", "other").status == ExitStatus.OK
+    done = superctl("--user", "--instance", "none", *tested)
+    assert (done.status, done.err) == (
+        ExitStatus.USAGE,
+        f"superctl: {folder.parent}/none.toml: no such file\n",
+    )

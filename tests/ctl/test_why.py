@@ -30,9 +30,9 @@ def entry(
     return {**written, "__REALTIME_TIMESTAMP": NOON, "_SYSTEMD_UNIT": unit}
 
 
-def told(*entries: dict[str, Any], unit: str = "superd.service") -> list[str]:
+def told(*entries: dict[str, Any], unit: str = "superd.service", manager: str | None = None) -> list[str]:
     stream = io.StringIO()
-    tell("c-1", [as_line(each, unit) for each in entries], Console(stream))
+    tell("c-1", [as_line(each, unit, manager) for each in entries], Console(stream))
     return stream.getvalue().splitlines()
 
 
@@ -88,6 +88,14 @@ def test_what_others_write_is_not_taken_for_superds_word() -> None:
     ]
     assert told(forged)[0] == "Others say"
     assert told(forged, unit="session-3.scope")[0] == "call c-1: served"
+
+
+def test_of_units_of_users_the_users_own_alone_are_believed() -> None:
+    denied = {**DENIED, "_SYSTEMD_UNIT": "user@7.service", "_SYSTEMD_USER_UNIT": "superd.service"}
+    assert told(denied, manager="user@7.service")[0] == "call c-1: denied"
+    assert told(denied, manager="user@7.service")[-1] == " said by: superd.service"
+    assert told(denied, manager="user@8.service")[0] == "Others say"
+    assert told(denied)[1].startswith("  2026-05-04 12:00:00 user@7.service: call denied")
 
 
 def test_what_others_write_does_not_reach_the_terminal_raw() -> None:

@@ -16,9 +16,12 @@ import pytest
 from typing_extensions import override
 
 from superd.listeners import ListenError, activated_listeners, bind_listener
+from superd.parts import StartError, open_listeners
 from superd.sd.activation import ActivatedSocket, Passed
+from superd.settings import Settings
 from superd_client import binding
-from superd_client.address import SocketKind
+from superd_client.address import SocketKind, parse_address
+from superd_client.instances import Instance
 from tests.daemon.process import Superd
 from tests.daemon.raw import PATIENCE, RawClient, echo
 
@@ -335,3 +338,21 @@ def test_two_daemons_on_one_path(tmp_path: Path) -> None:
 def first_word(daemon: Superd) -> str:
     """Its first line: whether it started."""
     return daemon.wait_for("start")
+
+
+def test_the_place_of_another_instance_is_not_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "superd/instances").mkdir(parents=True)
+    ours, theirs = Instance("ours", user=True), Instance("theirs", user=True)
+    address = str(parse_address(str(theirs)))
+    with bind_listener(address, 0o600).sock as sock:
+        passed = Passed([ActivatedSocket("superd", sock)], {})
+        (listener,) = open_listeners(Settings.of_instance(ours), passed)
+        assert listener.address == address, "nobody has an instance of the name: any path will do"
+        Path(theirs.config_path).touch()
+        with pytest.raises(
+            StartError, match=f"{address} is the place of superd@theirs.socket: see ListenStream="
+        ):
+            open_listeners(Settings.of_instance(ours), passed)
+        assert open_listeners(Settings.of_instance(theirs), passed)

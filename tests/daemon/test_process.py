@@ -202,11 +202,39 @@ def test_the_help_states_the_exit_statuses() -> None:
     assert "78 wrong configuration" in " ".join(done.stdout.split())
 
 
-@pytest.mark.parametrize("arguments", [["--nonsense"], ["--listen"], ["extra"]])
+@pytest.mark.parametrize("arguments", [["--nonsense"], ["--listen"], ["extra"], ["--instance"]])
 def test_a_wrong_command_line(arguments: list[str]) -> None:
     done = run(*arguments)
     assert done.returncode == 2
     assert "usage: superd" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("", "the name of an instance is not empty"),
+        ("Inventory", "'Inventory' is no name of an instance"),
+        ("superd", "no instance is called superd"),
+    ],
+)
+def test_what_is_no_instance(name: str, text: str) -> None:
+    done = run(f"--instance={name}")
+    assert done.returncode == 2
+    assert text in done.stderr
+
+
+def test_an_instance_reads_its_own_files(tmp_path: Path) -> None:
+    folder = tmp_path / "superd/instances"
+    environment = {"XDG_CONFIG_HOME": str(tmp_path)}
+    done = run("--check", "--user", "--instance=a", **environment)
+    assert (done.returncode, done.stderr) == (78, f"{folder}/a.toml: no such file\n")
+    (folder / "a.policy.d").mkdir(parents=True, mode=0o755)
+    (folder / "a.toml").write_text('services = ["tests.daemon.sample:probe"]\n', "utf-8")
+    assert run("--check", "--user", "--instance=a", **environment).returncode == 0
+    (folder / "a.policy.d/50.toml").write_text("[[nonsense]]\n", "utf-8")
+    done = run("--check", "--user", "--instance=a", **environment)
+    assert done.returncode == 78
+    assert f"{folder}/a.policy.d/50.toml:1: " in done.stderr
 
 
 def test_check_takes_what_is_right(tmp_path: Path) -> None:

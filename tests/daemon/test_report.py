@@ -1,6 +1,7 @@
 """What the daemon says of itself, where the process tests do not reach."""
 
 import asyncio
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import NoReturn
 import pytest
 
 from superd import report
-from superd.report import StatusLine, own_unit, systemd_version
+from superd.report import StatusLine, own_unit, systemd_version, unit_of_service
 from superd.sd.notify import Notifier
 
 
@@ -69,6 +70,21 @@ def test_the_own_unit(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = iter(["0::/system.slice/superd.service\n"])
     monkeypatch.setattr(Path, "read_text", lambda self, _: next(texts))
     assert own_unit() == "superd.service"
+
+
+def test_a_unit_of_a_user_is_for_his_manager(monkeypatch: pytest.MonkeyPatch) -> None:
+    cgroup = "0::/user.slice/user-7.slice/user@7.service/app.slice/superd@a.service\n"
+    monkeypatch.setattr(Path, "read_text", lambda self, _: cgroup)
+    monkeypatch.setenv("SYSTEMD_EXEC_PID", "1")
+    assert unit_of_service() is None
+    monkeypatch.setenv("SYSTEMD_EXEC_PID", str(os.getpid()))
+    units = unit_of_service()
+    assert units is not None
+    assert (units.name, units.systemctl) == ("superd@a.service", ("systemctl", "--user"))
+    cgroup = "0::/\n"
+    units = unit_of_service()
+    assert units is not None
+    assert (units.name, units.systemctl) == ("superd.service", ("systemctl",))
 
 
 def test_without_proc_there_is_no_unit(monkeypatch: pytest.MonkeyPatch) -> None:

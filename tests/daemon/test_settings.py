@@ -22,6 +22,7 @@ from superd.settings import (
     parse_seconds,
     with_live,
 )
+from superd_client.instances import Instance
 from superd_client.wire.limits import FRAME_SIZE_MAX, FRAME_SIZE_MIN
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -58,6 +59,34 @@ def test_defaults_need_no_source() -> None:
     assert load_settings() == Settings()
     assert Settings().builtin_services == ("echo", "status", "discover")
     assert Settings().socket_mode == 0o600
+
+
+def test_an_instance_has_a_file_of_its_own(
+    write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "etc"))
+    instance = Instance("inventory", user=True)
+    path = write("superd/instances/inventory.toml", "connections = 7\n")
+    write("superd/instances/inventory.d/20-b.toml", "worker_threads = 3\n")
+    write("superd.toml", "connections = 8\n")
+    found = load_settings(instance=instance)
+    assert (found.connections, found.worker_threads, found.instance) == (7, 3, instance)
+    assert found.policy_dir == str(path.with_name("inventory.policy.d"))
+    other = write("other.toml", 'policy_dir = "/srv/policy"\n')
+    found = load_settings(instance=instance, config=other)
+    assert (found.connections, found.policy_dir) == (Settings().connections, "/srv/policy")
+    assert with_live(found, Settings()).instance == instance
+
+
+def test_an_instance_without_its_file_is_wrong_and_a_users_superd_is_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    with pytest.raises(SettingsError) as caught:
+        load_settings(instance=Instance("inventory", user=True))
+    assert str(caught.value) == f"{tmp_path}/superd/instances/inventory.toml: no such file"
+    found = load_settings(instance=Instance(user=True))
+    assert found.policy_dir == f"{tmp_path}/superd/policy.d"
 
 
 def test_settings_cannot_be_changed() -> None:
@@ -202,7 +231,7 @@ def test_another_file_and_its_own_drop_ins(write: Write) -> None:
     other = write("other/mine.toml", "calls_in_flight = 2\n")
     write("other/mine.d/a.toml", "drain_timeout = 2\n")
     loaded = load_settings(config=other)
-    assert loaded.model_fields_set == {"calls_in_flight", "drain_timeout", "services"}
+    assert loaded.model_fields_set == {"calls_in_flight", "drain_timeout", "services", "policy_dir"}
 
 
 def test_a_named_file_must_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

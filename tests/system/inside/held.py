@@ -2,6 +2,7 @@
 
 Prints "begun", then as JSON: calls answered, the longest wait for an answer in microseconds, how often superd said that
 it stops, and how often the connection was lost, which ends it. By hand and with the standard library alone: nothing is tried again.
+Argument: the path of another socket than the plain superd's.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-PATH = "/run/superd/superd.sock"
+PATH = sys.argv[1] if sys.argv[1:] else "/run/superd/superd.sock"
 TIMEOUT = 60.0
 
 
