@@ -245,7 +245,7 @@ def start_superd(stage: Stage, stack: ExitStack, directory: Path) -> Program:
     command = [
         find_program("systemd-socket-activate"),
         f"--listen={directory}/superd.sock",
-        f"--setenv=INVENTORY_DB={directory}/inventory.db",
+        f"--setenv=STATE_DIRECTORY={directory}",
         *(sys.executable, "-m", "superd", f"--config={config}", "--service=inventoryd.service:inventory"),
     ]
     logging = {"SYSTEMD_LOG_LEVEL": "info", "SYSTEMD_LOG_TARGET": "console"}

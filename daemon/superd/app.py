@@ -39,6 +39,7 @@ from superd.parts import (
 )
 from superd.policy_load import PolicyError, enforce_policy
 from superd.polling import loop_factory
+from superd.provisions import PROVISIONS
 from superd.registry import Registry
 from superd.reload import Reloader
 from superd.report import Reporter, StatusLine, limits_in_force, unit_of_service
@@ -374,10 +375,8 @@ class Daemon:
 
 async def _enter(stack: contextlib.AsyncExitStack, service: Service) -> Any:
     """Enter a service's lifespan; raises StartError that names the service."""
-    if service.lifespan is None:
-        return None
     try:
-        return await stack.enter_async_context(service.lifespan())
+        return await stack.enter_async_context(service.live(PROVISIONS))
     except Exception as error:
         message = f"the service {service.name} cannot start: {type(error).__name__}: {hide_values(error)}"
         raise StartError(message, ExitStatus.FAILED, error) from error

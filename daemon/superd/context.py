@@ -2,12 +2,14 @@
 
 import threading
 import time
+from pathlib import Path
 from typing import Any, Final
 
 from structlog.typing import FilteringBoundLogger
 
 from superd.journal import get_logger
 from superd.peer import Caller
+from superd.provisions import PROVISIONS, Credentials
 from superd_client.sensitive import secret_texts
 
 #: Held while an event is made: several threads of one handler may ask for it at once.
@@ -68,6 +70,21 @@ class Context:
             if self._sensitive is not None:
                 self._log = self._log.bind(_secrets=secret_texts(self._sensitive))
         return self._log
+
+    @property
+    def credentials(self) -> Credentials:
+        """The credentials of superd's unit, by name."""
+        return PROVISIONS.credentials
+
+    @property
+    def state_directory(self) -> Path:
+        """Where services keep what outlives a start, all of them in the same place; raises NotProvided."""
+        return PROVISIONS.state_directory
+
+    @property
+    def runtime_directory(self) -> Path:
+        """Where services keep what goes when superd stops, all of them in the same place; raises NotProvided."""
+        return PROVISIONS.runtime_directory
 
     @property
     def cancelled(self) -> threading.Event:

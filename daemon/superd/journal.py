@@ -70,6 +70,9 @@ _COLLECTIONS: Final = (list, tuple, set, frozenset)
 #: The priority of the least severe lines that are written.
 _least = PRIORITIES["debug"]
 
+#: What no line may show, whoever writes it.
+_never_shown: set[str] = set()
+
 
 class MessageId(StrEnum):
     """The kinds of lines that have an entry in systemd/superd.catalog. An id never changes its meaning."""
@@ -287,12 +290,14 @@ class ForwardHandler(logging.Handler):
 
 
 def to_entry(_logger: WrappedLogger, method: str, event: EventDict) -> tuple[tuple[Entry], dict[str, Any]]:
-    """The last processor of structlog: what the targets take. The texts in the key `_secrets` are masked in all others."""
+    """The last processor of structlog: what the targets take. Masked are the texts in the key `_secrets`, and those of `never_show`."""
     fields = dict(event)
     text = str(fields.pop("event", ""))
     message_id = fields.pop("message_id", None)
     trace = _format_traceback(fields.pop("exc_info", None))
     secrets = fields.pop("_secrets", ())
+    if _never_shown:
+        secrets = _never_shown.union(secrets)
     if secrets:
         text = mask(text, secrets)
         trace = trace and mask(trace, secrets)
@@ -360,6 +365,11 @@ def set_log_level(level: str) -> None:
     global _least  # noqa: PLW0603 - as logging and structlog are, this is of the process
     _least = PRIORITIES[level]
     logging.getLogger().setLevel(level.upper())
+
+
+def never_show(texts: Iterable[str]) -> None:
+    """Have these texts masked in every line from now on. For the secrets of the process; those of a call go with its lines."""
+    _never_shown.update(texts)
 
 
 def drop_unwanted(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

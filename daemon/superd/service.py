@@ -12,9 +12,10 @@ async def handle_watch(params: Watch, context: Context) -> AsyncIterator[Change]
 async def handle_load(params: Load, items: AsyncIterator[Item], context: Context) -> Summary: ...
 """
 
+import inspect
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Final, Generic, Literal, TypeVar, overload
 
 from pydantic import BaseModel
@@ -22,6 +23,7 @@ from pydantic import BaseModel
 from superd.context import Context
 from superd.handlers import Endpoint, check_inline, make_endpoint
 from superd.policy import ACCESSES, Access
+from superd.provisions import NotProvided, Provisions
 from superd_client.contract import Method
 from superd_client.streams import Stream, Upload
 
@@ -30,6 +32,8 @@ __all__ = [
     "Endpoint",
     "InlineRegistrar",
     "Lifespan",
+    "NotProvided",
+    "Provisions",
     "Registrar",
     "Service",
     "StreamRegistrar",
@@ -40,7 +44,9 @@ P = TypeVar("P", bound=BaseModel)
 I = TypeVar("I")  # noqa: E741 - an item, as P are params and R is a result
 R = TypeVar("R")
 
-Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
+Lifespan = (
+    Callable[[], AbstractAsyncContextManager[Any]] | Callable[[Provisions], AbstractAsyncContextManager[Any]]
+)
 
 _SERVICE_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -49,13 +55,14 @@ class Service:
     """A named group of methods, with a version and a lifespan.
 
     `lifespan` is called once at start and gives an asynchronous context manager: it is entered before the first
-    call and left after the last; what it yields is every call's `context.state`.
+    call and left after the last; what it yields is every call's `context.state`. One that takes an argument gets what the
+    unit provides.
     """
 
     def __init__(
         self, name: str, *, version: str = "0", lifespan: Lifespan | None = None, summary: str = ""
     ) -> None:
-        """Raises ValueError for a name that is not one part of a method name (protocol §6)."""
+        """Raises ValueError for a name that is not one part of a method name (protocol §6), TypeError for a lifespan that takes more."""
         if not _SERVICE_NAME.fullmatch(name):
             message = (
                 f"{name!r} is not a service name: lower-case letters, digits and underscores, a letter first"
@@ -64,6 +71,7 @@ class Service:
         self.name: Final = name
         self.version: Final = version
         self.lifespan: Final = lifespan
+        self._takes_provisions: Final = lifespan is not None and _takes_one(lifespan)
         self.summary: Final = summary
         self._endpoints: dict[str, Endpoint] = {}
 
@@ -71,6 +79,13 @@ class Service:
     def endpoints(self) -> Mapping[str, Endpoint]:
         """The methods by name, in the order of registration."""
         return self._endpoints
+
+    def live(self, provisions: Provisions) -> AbstractAsyncContextManager[Any]:
+        """Its life from start to stop, to be entered; that of a service without a lifespan yields None."""
+        if self.lifespan is None:
+            return nullcontext()
+        lifespan: Callable[..., AbstractAsyncContextManager[Any]] = self.lifespan
+        return lifespan(provisions) if self._takes_provisions else lifespan()
 
     @overload
     def method(self, method: Stream[P, I], *, access: Access | None = None) -> "StreamRegistrar[P, I]": ...
@@ -213,6 +228,18 @@ class UploadRegistrar(Generic[P, I, R]):
         """Register `handler`."""
         self._service.register(self._method, handler, self._access)
         return handler
+
+
+def _takes_one(lifespan: Callable[..., Any]) -> bool:
+    """Whether it must be called with something; raises TypeError where one argument would not do."""
+    signature = inspect.signature(lifespan)
+    for arguments in ((), (None,)):
+        try:
+            signature.bind(*arguments)
+        except TypeError:
+            continue
+        return bool(arguments)
+    raise TypeError(f"the lifespan {lifespan!r} takes more than what its unit provides")
 
 
 def _check_access(method: str, access: Access | None) -> Access:

@@ -6,17 +6,21 @@ The handlers are plain functions: SQLite blocks, so superd runs them on worker t
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from inventoryd.api import AddStock, Item, Lookup, OutOfStock, TakeStock, UnknownSku, add, lookup, take
-from inventoryd.store import NoSuchItem, NotEnough, Store, database_path
-from superd.service import Context, Service
+from inventoryd.store import NoSuchItem, NotEnough, Store
+from superd.service import Context, Provisions, Service
 from superd_client.errors import ApplicationError
+
+#: The file in the state directory, which all services of a superd share.
+DATABASE: Final = "inventory.db"
 
 
 @asynccontextmanager
-async def open_store() -> AsyncIterator[Store]:
+async def open_store(provisions: Provisions) -> AsyncIterator[Store]:
     """Keep the store open while superd serves. An exception here is one that superd does not start with."""
-    store = await asyncio.to_thread(Store, database_path())
+    store = await asyncio.to_thread(Store, provisions.state_directory / DATABASE)
     try:
         yield store
     finally:

@@ -3,10 +3,9 @@
 One connection and one lock: SQLite admits one writer at a time anyway, and handlers come from several threads.
 """
 
-import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -47,20 +46,6 @@ class NotEnough(Exception):
     def __init__(self, available: int) -> None:
         super().__init__(f"only {available} there")
         self.available: Final = available
-
-
-def database_path(environment: Mapping[str, str] = os.environ) -> Path:
-    """Where the file is: in the unit's state directory (systemd.exec(5)), else where INVENTORY_DB says."""
-    # With several StateDirectory= the variable holds all of them; the first one is ours.
-    directory = environment.get("STATE_DIRECTORY", "").partition(":")[0]
-    if directory:
-        return Path(directory, "inventory.db")
-    path = environment.get("INVENTORY_DB", "")
-    if path:
-        return Path(path)
-    raise StoreError(
-        "the inventory has no place for its database: run it in a unit with StateDirectory=, or set INVENTORY_DB to a path"
-    )
 
 
 class Store:

@@ -21,7 +21,6 @@ _FOREIGN: Final = (
     "WATCHDOG_",
     "JOURNAL_STREAM",
     "STATE_DIRECTORY",
-    "INVENTORY_",
     "SUPERD_",
     "ROMD_",
 )
@@ -102,7 +101,7 @@ def start_superd(directory: Path) -> Iterator[Child]:
     config.write_text('log_level = "debug"\nlog_target = "stderr"\n')
     # systemd-socket-activate gives its child an environment of its own, without what measures coverage.
     passed = {name: value for name, value in os.environ.items() if name.startswith("COV")}
-    passed["INVENTORY_DB"] = str(directory / "inventory.db")
+    passed["STATE_DIRECTORY"] = str(directory)
     command = [
         *("systemd-socket-activate", f"--listen={socket}"),
         *(f"--setenv={name}={value}" for name, value in passed.items()),

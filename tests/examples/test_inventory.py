@@ -9,7 +9,8 @@ import pytest
 
 from inventoryd.api import AddStock, Item, Lookup, OutOfStock, TakeStock, UnknownSku, add, lookup, take
 from inventoryd.service import inventory, open_store
-from inventoryd.store import Store, StoreError
+from inventoryd.store import Store
+from superd.service import NotProvided, Provisions
 from superd_client.errors import ApplicationError, InvalidParams, Outcome
 from superd_client.sync import Client
 from tests.examples.processes import start_superd
@@ -31,12 +32,9 @@ def test_every_contract_has_a_plain_handler() -> None:
     }
 
 
-def test_the_store_is_open_while_superd_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
-    monkeypatch.setenv("INVENTORY_DB", str(tmp_path / "inventory.db"))
-
+def test_the_store_is_open_while_superd_serves(tmp_path: Path) -> None:
     async def use() -> Store:
-        async with open_store() as store:
+        async with open_store(Provisions({"STATE_DIRECTORY": str(tmp_path)})) as store:
             store.add("A-1", 1)
         return store
 
@@ -45,15 +43,12 @@ def test_the_store_is_open_while_superd_serves(tmp_path: Path, monkeypatch: pyte
         store.get("A-1")
 
 
-def test_without_a_place_it_does_not_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("STATE_DIRECTORY", "INVENTORY_DB"):
-        monkeypatch.delenv(name, raising=False)
-
+def test_without_a_place_it_does_not_open() -> None:
     async def use() -> None:
-        async with open_store():
+        async with open_store(Provisions({})):
             pytest.fail("it opened")
 
-    with pytest.raises(StoreError, match="no place for its database"):
+    with pytest.raises(NotProvided, match="add StateDirectory=NAME to the unit, or set STATE_DIRECTORY"):
         asyncio.run(use())
 
 

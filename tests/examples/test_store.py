@@ -19,7 +19,6 @@ from inventoryd.store import (
     NotEnough,
     Store,
     StoreError,
-    database_path,
 )
 
 
@@ -190,26 +189,3 @@ def test_a_closed_store_stays_closed(path: Path) -> None:
     store.close()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         store.get("A-1")
-
-
-@pytest.mark.parametrize(
-    ("environment", "path"),
-    [
-        ({"STATE_DIRECTORY": "/var/lib/superd"}, "/var/lib/superd/inventory.db"),
-        ({"STATE_DIRECTORY": "/var/lib/superd:/var/lib/other"}, "/var/lib/superd/inventory.db"),
-        ({"INVENTORY_DB": "/srv/stock.db"}, "/srv/stock.db"),
-        ({"STATE_DIRECTORY": "", "INVENTORY_DB": "/srv/stock.db"}, "/srv/stock.db"),
-        (
-            {"STATE_DIRECTORY": "/var/lib/superd", "INVENTORY_DB": "/srv/stock.db"},
-            "/var/lib/superd/inventory.db",
-        ),
-    ],
-)
-def test_where_the_database_is(environment: dict[str, str], path: str) -> None:
-    assert database_path(environment) == Path(path)
-
-
-@pytest.mark.parametrize("environment", [{}, {"STATE_DIRECTORY": "", "INVENTORY_DB": ""}])
-def test_without_a_place_the_error_says_what_to_set(environment: dict[str, str]) -> None:
-    with pytest.raises(StoreError, match="StateDirectory=, or set INVENTORY_DB"):
-        database_path(environment)
