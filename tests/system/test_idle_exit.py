@@ -68,7 +68,9 @@ def test_a_key_that_is_still_promised_keeps_it(idle: Guest) -> None:
 
 
 def test_a_listening_socket_of_its_own_keeps_it(idle: Guest) -> None:
-    idle.write("/etc/superd/superd.d/91-test.toml", 'idle_exit = "1s"\nlisten = ["unix:/var/lib/superd/own"]\n')
+    idle.write(
+        "/etc/superd/superd.d/91-test.toml", 'idle_exit = "1s"\nlisten = ["unix:/var/lib/superd/own"]\n'
+    )
     since = now()
     idle.systemctl("start", "superd.service")
     said = messages(idle.journal("SYSLOG_IDENTIFIER=superd", since=since))

@@ -9,7 +9,13 @@ import socket
 PATH = "/run/superd/superd.sock"
 TIMEOUT = 30.0
 
-request = {"jsonrpc": "2.0", "id": 1, "method": "counted.next", "params": {}, "meta": {"idempotency_key": "k"}}
+request = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "counted.next",
+    "params": {},
+    "meta": {"idempotency_key": "k"},
+}
 body = json.dumps(request).encode()
 
 
