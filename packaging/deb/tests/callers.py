@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Calls superd over connections that stay open, until standard input ends, and proves that none of it was lost.
 
-Prints "begun" when every connection has had its first answer, and at the end what was counted, as JSON. Exit status 0: each
+Prints "begun" when every connection has had its first answer; for each line of standard input the longest that a call took
+since the last one, in milliseconds; and at the end what was counted, as JSON. Exit status 0: each
 call that was sent has its right answer, what the calls added to the inventory is there exactly once, and every connection is
 the one that was made at the beginning. Otherwise 1, and standard error says what is missing.
 """
@@ -42,7 +43,7 @@ class Tally:
     def __init__(self, sku: str) -> None:
         self._sku: Final = sku
         self._added = 0
-        self.sent = self.answered = self.longest_usec = 0
+        self.sent = self.answered = self.longest_usec = self.longest_of_lap_usec = 0
         self.complaints: list[str] = []
 
     def next_call(self) -> tuple[str, dict[str, Any], Callable[[Any], bool]]:
@@ -66,7 +67,14 @@ class Tally:
             self.answered += 1
         except (SuperdError, AssertionError) as error:
             self.complaints.append(f"{self._sku}, call {self.sent}: {error!r}, caused by {error.__cause__!r}")
-        self.longest_usec = max(self.longest_usec, (time.monotonic_ns() - begun) // 1000)
+        took = (time.monotonic_ns() - begun) // 1000
+        self.longest_usec = max(self.longest_usec, took)
+        self.longest_of_lap_usec = max(self.longest_of_lap_usec, took)
+
+    def lap(self) -> int:
+        """The longest call since this was asked last, in microseconds."""
+        longest, self.longest_of_lap_usec = self.longest_of_lap_usec, 0
+        return longest
 
 
 def call(client: Client, tally: Tally) -> None:
@@ -144,15 +152,17 @@ async def run(stack: AsyncExitStack) -> dict[str, list[Tally]]:
 
     stopped, nobody_comes = threading.Event(), threading.Event()
     newcomer = asyncio.to_thread(call_anew, counts["newcomers"][0], nobody_comes)
-    callers = asyncio.gather(
+    calling = asyncio.gather(
         newcomer,
         *(asyncio.to_thread(call_on, *pair, stopped) for pair in blocking),
         *(call_on_async(*pair, stopped) for pair in asynchronous),
     )
-    await asyncio.to_thread(sys.stdin.read)
+    while await asyncio.to_thread(sys.stdin.readline):
+        laps = [each.lap() for callers in counts.values() for each in callers]
+        print(max(laps) // 1000, flush=True)
     nobody_comes.set()
     stopped.set()
-    await callers
+    await calling
     for client, tally in idle:
         call(client, tally)
     for fd, target in connected.items() ^ sockets().items():

@@ -42,7 +42,7 @@ repack() {
         tree=$(mktemp --directory --tmpdir="$AUTOPKGTEST_TMP")
         dpkg-deb --raw-extract "$deb" "$tree"
         version=$(dpkg-deb --field "$deb" Version)
-        sed -i -e "s|^Version: .*|Version: $3|" -e "s|(= $version)|(= $3)|g" "$tree/DEBIAN/control"
+        sed -i -e "s|^Version: .*|Version: $3|" -e "s|= $version)|= $3)|g" "$tree/DEBIAN/control"
         if [ -n "${4:-}" ] && [ "$(dpkg-deb --field "$deb" Package)" = superd ]; then
             printf '%s\n' '#!/bin/sh' 'exit 1' >"$tree/DEBIAN/$4"
             chmod 0755 "$tree/DEBIAN/$4"
