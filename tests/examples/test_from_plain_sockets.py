@@ -56,7 +56,7 @@ class Typist(Reader):
 def test_a_part_does_what_it_says(part: str, checks: int, tmp_path: Path) -> None:
     with ExitStack() as stack:
         reader = Typist(tmp_path, stack)
-        for block in blocks(PREAMBLE + part, "/tmp/superd", tmp_path):
+        for block in blocks(PREAMBLE + part, tmp_path, "/tmp/superd"):
             reader.follow(block)
         assert reader.superd is None or reader.superd.process.returncode == 0
     assert reader.checked == checks + 1  # mkdir is one

@@ -11,7 +11,7 @@ PAGE = (TUTORIALS / "first-service.md").read_text("utf-8")
 def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
     with ExitStack() as stack:
         reader = Reader(tmp_path, stack)
-        for block in blocks(PAGE, "/tmp/first-service.sock", tmp_path):
+        for block in blocks(PAGE, tmp_path, "/tmp/first-service.sock"):
             reader.follow(block)
         assert reader.superd is not None
         assert reader.superd.process.returncode == 0
