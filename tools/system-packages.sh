@@ -9,6 +9,7 @@ packages=(
     systemd                                   # systemd-socket-activate, systemd-analyze
     systemd-container dbus                    # a booted systemd for tests/system
     strace                                    # counts system calls for tests/hot_path
+    jq perl                                   # what pages of the documentation use, whose commands tests run
 )
 
 missing_packages() {
@@ -20,7 +21,7 @@ missing_packages() {
 
 missing_tools() {
     local tool
-    for tool in gcc pkg-config systemd-socket-activate systemd-nspawn dbus-daemon strace; do
+    for tool in gcc pkg-config systemd-socket-activate systemd-nspawn dbus-daemon strace jq perl; do
         command -v "$tool" >/dev/null || echo "$tool"
     done
     ! command -v pkg-config >/dev/null || pkg-config --exists libsystemd || echo "libsystemd (headers)"

