@@ -263,8 +263,18 @@ $(BUILD)/examples.built: $(BUILD)/venv/.ready $(shell find examples -name __pyca
 	@$(call built,$(BUILD)/examples,--no-deps ./examples)
 	@touch $@
 
+# Out of the parsers of what is installed.
+COMPLETIONS := build/completions
+
+$(COMPLETIONS)/.ready: $(BUILD)/superd.built $(wildcard tools/completions/*)
+	@PYTHONPATH=$(BUILD)/superd $(INSTALL_PYTHON) -B tools/completions $(COMPLETIONS)
+	@touch $@
+
+.PHONY: completions
+completions: $(COMPLETIONS)/.ready ## What completes superctl and superd in bash, zsh and fish, in build/completions
+
 .PHONY: install
-install: $(BUILD)/superd.built ## Installs superd and superctl under DESTDIR and PREFIX
+install: $(BUILD)/superd.built completions ## Installs superd and superctl under DESTDIR and PREFIX
 	@rm -rf '$(DESTDIR)$(LIB)'
 	@$(call library,$(BUILD)/superd,$(LIB))
 	@# -u: what a service prints is in the journal at once, not when superd ends.
@@ -283,6 +293,10 @@ install: $(BUILD)/superd.built ## Installs superd and superctl under DESTDIR and
 	@for page in *.md LICENSE docs/*/*.md docs/*/*.png; do install -D -m 0644 $$page '$(DESTDIR)$(DOC)'/$$page; done
 	@for page in $(wildcard $(DOCS)/man/*.[1-8]); do \
 	  install -D -m 0644 $$page '$(DESTDIR)$(MAN)'/man$${page##*.}/$${page##*/}; done
+	@for program in superctl superd; do \
+	  install -D -m 0644 $(COMPLETIONS)/$$program.bash '$(DESTDIR)$(PREFIX)/share/bash-completion/completions'/$$program; \
+	  install -D -m 0644 $(COMPLETIONS)/_$$program '$(DESTDIR)$(PREFIX)/share/zsh/site-functions'/_$$program; \
+	  install -D -m 0644 $(COMPLETIONS)/$$program.fish '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d'/$$program.fish; done
 	@$(if $(DESTDIR),,printf '%s\n' 'Installed. Next, as root:' '    systemd-sysusers' '    systemd-tmpfiles --create superd.conf' \
 	  '    journalctl --update-catalog' '    systemctl daemon-reload' '    systemctl enable --now superd.socket' \
 	  '    systemctl try-restart superd.service    # where it runs already')
@@ -319,7 +333,10 @@ uninstall: ## Removes what install and install-examples put there; keeps configu
 	  '$(DESTDIR)$(UNITS)/'{superd,superd@}.{socket,service} '$(DESTDIR)$(USER_UNITS)/'{superd,superd@}.{socket,service} \
 	  '$(DESTDIR)$(PREFIX)/lib/sysusers.d/'{superd,romd}.conf '$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/superd.conf' \
 	  '$(DESTDIR)$(PREFIX)/lib/systemd/catalog/superd.catalog' \
-	  '$(DESTDIR)$(MAN)/'{man1/superctl.1,man8/superd.8,man5/superd.toml.5,man5/superd-policy.5}
+	  '$(DESTDIR)$(MAN)/'{man1/superctl.1,man3/superd_client.3,man8/superd.8,man5/superd.toml.5,man5/superd-policy.5} \
+	  '$(DESTDIR)$(PREFIX)/share/bash-completion/completions/'{superctl,superd} \
+	  '$(DESTDIR)$(PREFIX)/share/zsh/site-functions/'{_superctl,_superd} \
+	  '$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/'{superctl,superd}.fish
 	@$(if $(DESTDIR),,printf '%s\n' 'Removed. $(SYSCONFDIR)/superd, /var/lib/superd and the users superd and romd are kept.' \
 	  'Next, as root:' '    systemctl daemon-reload' '    journalctl --update-catalog')
 

@@ -17,7 +17,7 @@ from superd_client.instances import make_instance
 
 def run_program(argv: Sequence[str] | None = None) -> int:
     """Do what the command line asks for; the status to exit with."""
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     overrides = {"listen": arguments.listen, "services": arguments.service}
     instance = make_instance(arguments.instance or "", user=arguments.user)
     read = partial(load_settings, config=arguments.config, instance=instance, overrides=overrides)
@@ -32,7 +32,8 @@ def run_program(argv: Sequence[str] | None = None) -> int:
     return run(settings, read)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="superd",
         description="The typed local IPC daemon for systemd hosts.",

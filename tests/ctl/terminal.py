@@ -1,4 +1,4 @@
-"""A superctl on a terminal of its own, typed at and read from."""
+"""A superctl, or another program, on a terminal of its own, typed at and read from."""
 
 import fcntl
 import os
@@ -17,12 +17,9 @@ from typing import Final, Self
 DEADLINE: Final = 30.0
 
 #: Only a session leader gets a controlling terminal, and only with one does Ctrl-C mean SIGINT.
-_START: Final = """
-import fcntl, sys, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-from superd.ctl.__main__ import main
-sys.exit(main())
-"""
+_LEAD: Final = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+_SUPERCTL: Final = _LEAD + "from superd.ctl.__main__ import main; sys.exit(main())"
+_PROGRAM: Final = _LEAD + "os.execvp(sys.argv[1], sys.argv[1:])"
 
 #: What would hide the terminal's own size; readline sets it for the children of a process that has it.
 _FOREIGN: Final = ("COLUMNS", "LINES")
@@ -32,13 +29,20 @@ class Terminal:
     """A context manager; what is left at its end is killed."""
 
     def __init__(
-        self, arguments: Sequence[str], environment: Mapping[str, str], *, columns: int = 200
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        columns: int = 200,
+        program: str | None = None,
     ) -> None:
+        """Start superctl, or `program`, with these arguments."""
+        start = [_SUPERCTL] if program is None else [_PROGRAM, program]
         kept = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self.process: Final = subprocess.Popen(
-            [sys.executable, "-c", _START, *arguments],
+            [sys.executable, "-c", *start, *arguments],
             stdin=slave,
             stdout=slave,
             stderr=slave,

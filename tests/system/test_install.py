@@ -32,6 +32,12 @@ FILES = {
     "usr/lib/sysusers.d/romd.conf",
     "usr/lib/sysusers.d/superd.conf",
     "usr/lib/tmpfiles.d/superd.conf",
+    "usr/share/bash-completion/completions/superctl",
+    "usr/share/bash-completion/completions/superd",
+    "usr/share/fish/vendor_completions.d/superctl.fish",
+    "usr/share/fish/vendor_completions.d/superd.fish",
+    "usr/share/zsh/site-functions/_superctl",
+    "usr/share/zsh/site-functions/_superd",
 }
 FOLDERS = ("usr/lib/superd/", "usr/lib/superd-services/", "usr/share/doc/superd/", "usr/share/man/")
 

@@ -71,11 +71,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
     --help and --version write and raise SystemExit, as argparse does.
     """
-    first = _top_parser().parse_args(argv)
+    first = top_parser().parse_args(argv)
     if first.command == "help":
         return parse([*first.rest, "--help"])
     if first.command is None:
-        raise UsageError("no command\n" + _top_parser().format_help())
+        raise UsageError("no command\n" + top_parser().format_help())
     if first.command not in COMMANDS:
         method = f"did you mean call {first.command}?" if "." in first.command else ""
         raise no_command(first.command, COMMANDS, method or f"there are {', '.join(COMMANDS)}")
@@ -94,6 +94,13 @@ def parse_command(
     command: str, argv: Sequence[str], namespace: argparse.Namespace | None = None
 ) -> argparse.Namespace:
     """Read what follows the name of a command; raises UsageError."""
+    arguments = command_parser(command).parse_intermixed_args(argv, namespace)
+    arguments.command = command
+    return arguments
+
+
+def command_parser(command: str) -> Parser:
+    """The parser of what follows the name of a command."""
     parser = Parser(
         prog=f"superctl {command}",
         description=f"{COMMANDS[command].summary[0].upper()}{COMMANDS[command].summary[1:]}.",
@@ -104,9 +111,7 @@ def parse_command(
     _add_global_options(parser, with_user=command not in _OWN_USER)
     if command not in {"call", "notify"}:
         _add_json_option(parser)
-    arguments = parser.parse_intermixed_args(argv, namespace)
-    arguments.command = command
-    return arguments
+    return parser
 
 
 def read_instance(arguments: argparse.Namespace) -> Instance | None:
@@ -148,7 +153,8 @@ def complain(error: UsageError, console: "Console") -> ExitStatus:
     return ExitStatus.USAGE
 
 
-def _top_parser() -> Parser:
+def top_parser() -> Parser:
+    """The parser of the options before a command."""
     width = max(map(len, COMMANDS))
     parser = Parser(
         prog="superctl",
