@@ -27,6 +27,7 @@ FOLLOWED: Final = {
     "docs/howto/debug-with-journalctl.md": "tests/system/test_howto.py",
     "docs/howto/restrict-who-may-call.md": "tests/system/test_howto.py",
     "docs/howto/run-and-administer.md": "tests/system/test_howto.py",
+    "docs/howto/run-instances.md": "tests/system/test_instances.py",
     "docs/howto/upgrade.md": "tests/system/test_howto.py",
 }
 CODE: Final = {"console", "js", "perl", "python", "sh"}

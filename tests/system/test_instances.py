@@ -3,12 +3,16 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from tests.examples.pages import HOWTO, blocks
 from tests.system.guest import Completed, Guest, now
 from tests.system.programs import SOCKET, call, call_as, messages, python
+from tests.system.test_howto import Operator
 
 FOLDER: Final = "/etc/superd/instances"
 INVENTORY: Final = "/run/superd/inventory.sock"
@@ -153,6 +157,20 @@ def test_enabling_an_instance_means_enabling_its_socket(inventory: Guest) -> Non
     inventory.systemctl("enable", "superd@inventory.service")
     assert inventory.exec("systemctl", "is-enabled", "superd@inventory.socket").stdout == "enabled\n"
     inventory.systemctl("disable", "superd@inventory.service", "superd@inventory.socket")
+
+
+def test_an_operator_does_what_the_page_says(instances: Guest, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        reader = Operator(instances, tmp_path, stack)
+        for block in blocks((HOWTO / "run-instances.md").read_text("utf-8"), tmp_path):
+            if block.kind in {"console", "sh"}:
+                reader.follow(block)
+    assert reader.checked == 7
+    assert instances.exec("stat", "--format=%U", "/var/lib/private/superd-inventory").stdout == "superd-inventory\n"
+    instances.systemctl("disable", "superd@inventory.socket")
+    instances.systemctl("stop", "superd@inventory.socket", "superd@inventory.service")
+    instances.exec("userdel", "superd-inventory")
+    instances.path("/etc/sysusers.d/superd-inventory.conf").unlink()
 
 
 def why_not(guest: Guest, unit: str) -> str:

@@ -163,6 +163,6 @@ def test_superd_is_locked_up(listening: Guest, figures: list[str]) -> None:
     assert status["CapBnd"] == status["CapPrm"] == "0" * 16
     assert listening.exec("stat", "--format=%A %U", "/var/lib/superd").stdout == "drwx------ superd\n"
     said = listening.exec(
-        "systemd-analyze", "security", "--no-pager", "--threshold=10", "superd.service"
+        "systemd-analyze", "security", "--no-pager", "--threshold=6", "superd.service"
     ).stdout
     figures.append(said.splitlines()[-1].strip(" →").encode("ascii", "ignore").decode().strip())
