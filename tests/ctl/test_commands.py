@@ -4,14 +4,13 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from superd import __version__
 from superd.ctl.exits import ExitStatus
 from superd_client.builtin import Status
-from tests.ctl.conftest import ROOT, Daemon, Superctl
+from tests.ctl.conftest import Daemon, Superctl
 from tests.ctl.service import HOSTILE
 
 ITEM = {"sku": "A-1", "quantity": 1, "tags": ["a", "é"], "note": HOSTILE}
@@ -392,20 +391,3 @@ def test_what_a_call_imports(environment: dict[str, str]) -> None:
         "superd.ctl.params",
         "superd.ctl.session",
     }
-
-
-def test_the_manual_has_the_exit_statuses() -> None:
-    manual = (ROOT / "docs" / "reference" / "superctl.md").read_text("utf-8")
-    section = manual.partition("## EXIT STATUS")[2].partition("\n## ")[0]
-    numbers = [int(number) for number in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)]
-    assert numbers == sorted(status.value for status in ExitStatus)
-
-
-def test_the_manual_has_every_option(superctl: Superctl) -> None:
-    manual = (ROOT / "docs" / "reference" / "superctl.md").read_text("utf-8")
-    offered: set[Any] = set(re.findall(r"--[a-z-]+", superctl("--help").out))
-    for command in ("call", "notify", "list", "describe", "status", "why", "policy", "shell"):
-        offered |= set(re.findall(r"(?<![\w-])--[a-z-]+", superctl(command, "--help").out))
-        assert re.search(rf"^`{command}\b", manual, re.MULTILINE)
-    for option in offered:
-        assert f"`{option}" in manual, option

@@ -17,7 +17,6 @@ from superd.settings import (
     Settings,
     SettingsError,
     compare,
-    is_live,
     load_settings,
     parse_seconds,
     with_live,
@@ -356,14 +355,6 @@ def test_each_field_says_what_it_is_for() -> None:
         assert field.description, name
 
 
-def test_the_manual_describes_each_key() -> None:
-    manual = (ROOT / "docs/reference/configuration.md").read_text("utf-8")
-    headings = re.findall(r"^### `(\w+)`$", manual, re.MULTILINE)
-    assert headings == list(Settings.model_fields)
-    for name in Settings.model_fields:
-        assert f"SUPERD_{name.upper()}" in manual
-
-
 def test_the_shipped_file_shows_each_key_with_its_default(write: Write) -> None:
     text = (ROOT / "systemd/superd.toml").read_text("utf-8")
     assert tomllib.loads(text) == {}, "the shipped file changes a default"
@@ -372,14 +363,6 @@ def test_the_shipped_file_shows_each_key_with_its_default(write: Write) -> None:
     loaded = load_settings(config=write("shown.toml", shown))
     assert loaded.model_fields_set == set(Settings.model_fields)
     assert loaded == Settings()
-
-
-def test_the_manual_says_what_a_reload_changes() -> None:
-    manual = (ROOT / "docs/reference/configuration.md").read_text("utf-8")
-    said = dict(
-        re.findall(r"^### `(\w+)`\n\n(?:[^\n]+\n)*?[^\n]* · (reload|restart)\n\n", manual, re.MULTILINE)
-    )
-    assert said == {name: "reload" if is_live(name) else "restart" for name in Settings.model_fields}
 
 
 class Secretive(Settings):
