@@ -23,8 +23,7 @@ pytestmark = [
 @pytest.fixture(scope="module", name="folder")
 def fixture_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("man")
-    command = [SPHINX, "-q", "-W", "--keep-going", "-b", "man", ROOT / "docs", folder]
-    subprocess.run(command, check=True)
+    subprocess.run([SPHINX, "-q", "-W", "--keep-going", "-b", "man", ROOT / "docs", folder], check=True)
     return folder
 
 

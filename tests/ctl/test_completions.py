@@ -25,6 +25,8 @@ CASES: Final = {
     "superctl call --params ite": {"items.json"},
     "superctl call store.lookup sku=A-1 quantity:=2 --str": {"--stream"},
     "superctl why --dir": {"--directory"},
+    "superctl --instance inv": {"inventory"},
+    "superctl list --instance=inv": {"--instance=inventory"},
     "superctl policy te": {"test"},
     "superctl policy test --user roo": {"root"},
     "superd --che": {"--check"},
@@ -45,9 +47,13 @@ class Typist:
     def __init__(self, scripts: Path, folder: Path, environment: dict[str, str]) -> None:
         self.scripts, self.folder = scripts, folder
         (folder / "items.json").touch()
+        instances = folder / "configuration/superd/instances"
+        instances.mkdir(parents=True)
+        (instances / "inventory.toml").touch()
         self._environment = {
             **environment,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "XDG_CONFIG_HOME": str(folder / "configuration"),
             "ZDOTDIR": str(folder),
         }
 
