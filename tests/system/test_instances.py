@@ -166,7 +166,10 @@ def test_an_operator_does_what_the_page_says(instances: Guest, tmp_path: Path) -
             if block.kind in {"console", "sh"}:
                 reader.follow(block)
     assert reader.checked == 7
-    assert instances.exec("stat", "--format=%U", "/var/lib/private/superd-inventory").stdout == "superd-inventory\n"
+    assert (
+        instances.exec("stat", "--format=%U", "/var/lib/private/superd-inventory").stdout
+        == "superd-inventory\n"
+    )
     instances.systemctl("disable", "superd@inventory.socket")
     instances.systemctl("stop", "superd@inventory.socket", "superd@inventory.service")
     instances.exec("userdel", "superd-inventory")
