@@ -142,7 +142,7 @@ def split_list(value: object) -> object:
 def _off_or_long_enough(seconds: float) -> float:
     if 0 < seconds < IDLE_EXIT_MIN:
         raise PydanticCustomError(
-            "idle_exit", "should be 0, for never, or at least {least:g} s", {"least": IDLE_EXIT_MIN}
+            "idle_exit", "should be 0, for never, or at least {least} s", {"least": f"{IDLE_EXIT_MIN:g}"}
         )
     return seconds
 

@@ -11,6 +11,7 @@ from pydantic import SecretStr, ValidationError
 from superd import settings
 from superd.settings import (
     DRAIN_TIMEOUT_MAX,
+    IDLE_EXIT_MIN,
     LIVE,
     Change,
     Problem,
@@ -277,6 +278,24 @@ def test_a_drain_timeout_out_of_bounds(value: object) -> None:
 @pytest.mark.parametrize("value", [0, 0.001, DRAIN_TIMEOUT_MAX - 0.001, DRAIN_TIMEOUT_MAX])
 def test_a_drain_timeout_within_bounds(value: float) -> None:
     assert load_settings(overrides={"drain_timeout": value}).drain_timeout == value
+
+
+@pytest.mark.parametrize(
+    "value", [-0.001, 0.001, IDLE_EXIT_MIN - 0.001, DRAIN_TIMEOUT_MAX + 0.001, "999ms", True]
+)
+def test_an_idle_exit_out_of_bounds(value: object) -> None:
+    assert [problem.key for problem in problems_of(idle_exit=value)] == ["idle_exit"]
+
+
+@pytest.mark.parametrize("value", [0, IDLE_EXIT_MIN, IDLE_EXIT_MIN + 0.001, DRAIN_TIMEOUT_MAX])
+def test_an_idle_exit_within_bounds(value: float) -> None:
+    assert load_settings(overrides={"idle_exit": value}).idle_exit == value
+
+
+def test_an_idle_exit_says_what_it_takes() -> None:
+    (problem,) = problems_of(idle_exit="500ms")
+    assert problem.message == "should be 0, for never, or at least 1 s (got '500ms')"
+    assert load_settings(overrides={"idle_exit": "5min"}).idle_exit == 300
 
 
 @pytest.mark.parametrize("key", ["connections", "frame_size"])

@@ -1,9 +1,11 @@
 """What type checkers accept of handlers: every line here must pass."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import assert_type
 
-from superd.service import Context, Service
+from superd.service import Context, Provisions, Service
 from superd_client import Message, Method
 
 
@@ -24,10 +26,27 @@ lookup = Method("inventory.lookup", Lookup, Item)
 inventory = Service("inventory", version="1.0.0")
 
 
+@asynccontextmanager
+async def plain() -> AsyncGenerator[int, None]:
+    yield 1
+
+
+@asynccontextmanager
+async def provided(provisions: Provisions) -> AsyncGenerator[Path, None]:
+    assert_type(provisions.credentials["password"], bytes)
+    yield provisions.state_directory
+
+
+Service("plain", lifespan=plain)
+Service("provided", lifespan=provided)
+
+
 @inventory.method(lookup)
 async def on_the_loop(params: Lookup, context: Context) -> Item:
     assert_type(context.call_id, str)
     assert_type(context.caller.uid, int)
+    assert_type(context.credentials.get("password"), bytes | None)
+    assert_type(context.runtime_directory, Path)
     return Item(sku=params.sku, quantity=1)
 
 
