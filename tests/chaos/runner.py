@@ -10,6 +10,7 @@ from typing import Final
 
 from tests.chaos.rows import faults
 from tests.chaos.rows.hostile import hostile
+from tests.chaos.rows.idle import idle
 from tests.chaos.rows.intruder import intruder
 from tests.chaos.rows.kills import kills, watchdog_kills
 from tests.chaos.rows.memory import memory
@@ -28,6 +29,7 @@ ROWS: Final[Mapping[str, Row]] = {
     "watchdog": watchdog_kills,
     "replacement": replacement,
     "state": unreadable_state,
+    "idle": idle,
     "hostile": hostile,
     "journal": faults.journal,
     "disk": faults.disk,

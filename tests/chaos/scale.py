@@ -15,6 +15,8 @@ class Scale(NamedTuple):
     kills: int
     watchdog_kills: int
     replacements: int
+    #: In each of which an idle superd ends once, or is kept from it.
+    idle_rounds: int
     #: Seconds that each hostile peer has, and as many without it for comparison.
     hostile_seconds: float
     #: Whether a p99 that is too long is a loss: it says little where an attack lasts less than a second.
@@ -28,7 +30,7 @@ class Scale(NamedTuple):
 
 
 SCALES: Final[Mapping[str, Scale]] = {
-    "ci": Scale(600, 2, 5, 3, 1, 1, 0.2, False, 1, 0.3, 1),
-    "short": Scale(2 * 3600, 4, 200, 100, 20, 10, 5, True, 180, 2, 10),
-    "full": Scale(6 * 3600, 4, 1000, 100, 20, 50, 15, True, 3600, 5, 20),
+    "ci": Scale(600, 2, 5, 3, 1, 1, 2, 0.2, False, 1, 0.3, 1),
+    "short": Scale(2 * 3600, 4, 200, 100, 20, 10, 25, 5, True, 180, 2, 10),
+    "full": Scale(6 * 3600, 4, 1000, 100, 20, 50, 250, 15, True, 3600, 5, 20),
 }

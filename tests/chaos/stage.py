@@ -33,6 +33,7 @@ INSIDE: Final = (
     "tests/chaos/inside/*.py",
     "tests/conformance/__init__.py",
     "tests/conformance/peer.py",
+    "tests/system/inside/racing.py",
 )
 
 #: Those who behave, by which the load calls; one who does not; and one who may not even connect.
