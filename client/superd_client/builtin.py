@@ -119,6 +119,9 @@ class Status(Report):
     loop_lag_usec: Count | None = Field(
         description="How late the event loop came to the last probe of its health, in microseconds; null where there was none."
     )
+    loop_lag_max_usec: Count | None = Field(
+        default=None, description="The largest of these since the start; null where there was no probe."
+    )
 
 
 class ProtocolRange(Report):

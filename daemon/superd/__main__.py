@@ -12,9 +12,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     services are loaded (`superd.app`).
     """
     gc.disable()
-    from superd.program import run_program  # noqa: PLC0415 - most of what a start makes are modules
-
+    try:
+        from superd.program import run_program  # noqa: PLC0415 - most of what a start makes are modules
+    except Exception as error:  # noqa: BLE001 - half an installation may raise anything
+        return _give_up(error)
     return run_program(argv)
+
+
+def _give_up(error: Exception) -> int:
+    """Tell people and systemd, which tries again, that there is half an installation; the status to exit with."""
+    from superd.incomplete import explain, how_to_mend  # noqa: PLC0415 - no usual start needs it
+    from superd.sd.notify import Notifier  # noqa: PLC0415
+
+    text = f"{explain(error)}. Mend it with: {how_to_mend()}"
+    Notifier.from_environment().status(text)
+    sys.stderr.write(f"superd: {text}\n")
+    return 1
 
 
 if __name__ == "__main__":

@@ -132,6 +132,7 @@ class Daemon:
             self._log.error(
                 "cannot start", message_id=MessageId.START_FAILED, reason=str(failure), exc_info=failure.cause
             )
+            self._notifier.status(f"cannot start: {failure}")
             self._lifecycle.advance(Input.FAILED)
             return failure.status
         self._lifecycle.advance(Input.DRAINED)
@@ -162,7 +163,7 @@ class Daemon:
         try:
             enforce_policy(self._settings, registry.accesses, guard)
         except PolicyError as error:
-            raise StartError("the policy is wrong", ExitStatus.CONFIG) from error
+            raise StartError(f"the policy is wrong: {error.errors[0]}", ExitStatus.CONFIG) from error
         states = await self._enter_all(stack, registry.services)
         if states is None:
             self._lifecycle.advance(Input.STOP)

@@ -11,6 +11,7 @@ from superd import __version__
 from superd.app import run
 from superd.journal import MessageId, configure_logging, get_logger
 from superd.parts import ExitStatus, examine
+from superd.sd.notify import Notifier
 from superd.settings import Settings, SettingsError, load_settings
 from superd_client.instances import make_instance
 
@@ -84,6 +85,8 @@ def _report(error: SettingsError, *, check: bool) -> int:
         sys.stderr.write(f"{error}\n")
         return ExitStatus.CONFIG
     configure_logging(target="auto", level="info")
+    more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
+    Notifier.from_environment().status(f"the configuration is wrong: {error.problems[0]}{more}")
     for problem in error.problems:
         get_logger().error(
             "the configuration is wrong",

@@ -97,6 +97,7 @@ class Reporter:
             connections=counts.pop("connections_open"),
             descriptors_max=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
             loop_lag_usec=self._watchdog.lag_usec,
+            loop_lag_max_usec=self._watchdog.lag_max_usec,
             usage=tuple(
                 _usage(quota, shows_users=shows_users) for quota in self._quotas.all() if quota.users()
             ),

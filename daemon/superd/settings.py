@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 from typing_extensions import override
 
+from superd import __version__
 from superd.quota import (
     BYTES_SHARED_DEFAULT,
     CALLS_SHARED_DEFAULT,
@@ -54,6 +55,9 @@ DEFAULT_CONFIG: Final = Path("/etc/superd/superd.toml")
 DEFAULT_POLICY_DIR: Final = "/etc/superd/policy.d"
 ENVIRONMENT_PREFIX: Final = "SUPERD_"
 CONFIG_VARIABLE: Final = "SUPERD_CONFIG"
+
+#: Settings that there were once: since which version there are no more, and what to write now. Files of an older superd have them.
+RETIRED: Final[Mapping[str, str]] = MappingProxyType({})
 
 #: Variables with the prefix that are no settings: the client's address, and the path of the file.
 OTHER_VARIABLES: Final = frozenset({"SUPERD_SOCKET", CONFIG_VARIABLE})
@@ -424,9 +428,14 @@ def _as_problem(source: str, fault: ErrorDetails) -> Problem:
 def _unknown_key(key: str, prefix: str = "") -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - only for a wrong key, and no start waits for it
 
+    retired = RETIRED.get(key.lower())
+    if retired is not None:
+        return f"there is no such key any more: {retired}"
     near = get_close_matches(key.lower(), Settings.model_fields, n=1)
-    name = f"{prefix}{near[0]}" if near else ""
-    return f"unknown key; did you mean {name.upper() if prefix else name}?" if near else "unknown key"
+    if not near:
+        return f"unknown key; this is superd {__version__}, and a newer one may have it"
+    name = f"{prefix}{near[0]}"
+    return f"unknown key; did you mean {name.upper() if prefix else name}? (this is superd {__version__})"
 
 
 def _file_layers(config: Path | None, instance: Instance, problems: list[Problem]) -> list[_Layer]:

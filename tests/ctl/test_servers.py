@@ -41,6 +41,7 @@ STATUS = Status(
     notifications=6,
     notifications_failed=7,
     loop_lag_usec=120,
+    loop_lag_max_usec=4_500,
     usage=(
         Usage(resource="calls", used=5, limit=16_384, users=2, fullest_uid=1001, fullest_used=4),
         Usage(resource="bytes", used=4096, limit=1 << 28, users=1, fullest_uid=None, fullest_used=None),
@@ -68,7 +69,7 @@ def test_a_status_under_systemd(superctl: Superctl, tmp_path: Path) -> None:
         "       Quotas: calls: 5 of 16,384, 2 users, most by uid 1001: 4\n"
         "               bytes: 4,096 of 268,435,456, 1 user\n"
         "Notifications: 6, 7 failed\n"
-        "     Loop lag: 120us\n"
+        "     Loop lag: 120us, 4.5ms at most\n"
         "     Services: echo 1 (1 method)\n"
         "               store 2 (0 methods)\n"
     )

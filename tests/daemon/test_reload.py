@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pytest
 
+from superd import __version__
 from superd.settings import Settings, is_live
 from superd_client.administration import REPORTED_MAX
 from tests.daemon.manager import Manager
@@ -239,7 +240,7 @@ def test_a_wrong_file_changes_nothing_and_every_fault_is_told(daemon: Reloading)
                 "source": str(daemon.config),
                 "line": None,
                 "key": "connectoins",
-                "message": "unknown key; did you mean connections?",
+                "message": f"unknown key; did you mean connections? (this is superd {__version__})",
             },
             {
                 "source": str(path),

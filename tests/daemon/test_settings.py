@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from superd import settings
+from superd import __version__, settings
 from superd.settings import (
     DRAIN_TIMEOUT_MAX,
     IDLE_EXIT_MIN,
@@ -158,8 +158,14 @@ def test_all_problems_are_reported_at_once(write: Write, monkeypatch: pytest.Mon
         ("environment", "log_level"),
         ("command line", "services.1"),
     ]
-    assert str(problems[0]) == "environment: SUPERD_LOG_LEVL: unknown key; did you mean SUPERD_LOG_LEVEL?"
-    assert str(problems[1]) == f"{main}: drain_timout: unknown key; did you mean drain_timeout?"
+    assert (
+        str(problems[0])
+        == f"environment: SUPERD_LOG_LEVL: unknown key; did you mean SUPERD_LOG_LEVEL? (this is superd {__version__})"
+    )
+    assert (
+        str(problems[1])
+        == f"{main}: drain_timout: unknown key; did you mean drain_timeout? (this is superd {__version__})"
+    )
     assert problems[2].message == "should be greater than or equal to 1 (got 0)"
 
 
@@ -169,6 +175,22 @@ def test_keys_are_exact(write: Write, key: str) -> None:
     (problem,) = problems_of()
     assert problem.key == key
     assert problem.message.startswith("unknown key")
+
+
+def test_a_key_that_is_like_no_other_may_be_of_a_newer_version(write: Write) -> None:
+    write("superd.toml", "quux = 1\n")
+    (problem,) = problems_of()
+    assert problem.message == f"unknown key; this is superd {__version__}, and a newer one may have it"
+
+
+def test_a_key_of_an_older_version_says_since_when_it_is_none(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "RETIRED", {"quux": "since 0.2.0 it is streams"})
+    write("superd.toml", "quux = 1\n")
+    (problem,) = problems_of()
+    assert problem.message == "there is no such key any more: since 0.2.0 it is streams"
+    assert not settings.RETIRED.keys() & Settings.model_fields.keys()
 
 
 def test_variables_that_are_no_settings_are_let_be(monkeypatch: pytest.MonkeyPatch) -> None:

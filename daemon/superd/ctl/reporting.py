@@ -67,16 +67,19 @@ def _rows(answer: Status) -> Iterator[tuple[str, str]]:
     if answer.log_lines_left_out:
         yield "Log", f"{answer.log_lines_left_out:,} lines left out"
     yield "Notifications", f"{answer.notifications:,}, {answer.notifications_failed:,} failed"
-    yield (
-        "Loop lag",
-        "not measured" if answer.loop_lag_usec is None else format_span(answer.loop_lag_usec),
-    )
+    yield "Loop lag", _lag(answer.loop_lag_usec, answer.loop_lag_max_usec)
     yield from (("Services", _service(each)) for each in answer.services)
 
 
 def _listener(listener: Listener) -> str:
     by = f"systemd, {listener.name}" if listener.activated and listener.name else "systemd"
     return f"{listener.address} ({by if listener.activated else 'opened by superd'})"
+
+
+def _lag(last: int | None, largest: int | None) -> str:
+    if last is None:
+        return "not measured"
+    return format_span(last) if largest is None else f"{format_span(last)}, {format_span(largest)} at most"
 
 
 def _usage(usage: Usage) -> str:
