@@ -4,6 +4,8 @@ import gc
 import sys
 from collections.abc import Sequence
 
+from superd.incomplete import BROKEN, explain, how_to_mend
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the daemon; the console script `superd`.
@@ -14,15 +16,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     gc.disable()
     try:
         from superd.program import run_program  # noqa: PLC0415 - most of what a start makes are modules
-    except Exception as error:  # noqa: BLE001 - half an installation may raise anything
+    except BROKEN as error:
         return _give_up(error)
     return run_program(argv)
 
 
 def _give_up(error: Exception) -> int:
     """Tell people and systemd, which tries again, that there is half an installation; the status to exit with."""
-    from superd.incomplete import explain, how_to_mend  # noqa: PLC0415 - no usual start needs it
-    from superd.sd.notify import Notifier  # noqa: PLC0415
+    from superd.sd.notify import Notifier  # noqa: PLC0415 - no usual start comes here
 
     text = f"{explain(error)}. Mend it with: {how_to_mend()}"
     Notifier.from_environment().status(text)

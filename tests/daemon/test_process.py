@@ -410,7 +410,7 @@ def test_a_start_that_fails_never_says_ready(path: Path, manager: Manager) -> No
     with starting(path, SAMPLE + "broken", NOTIFY_SOCKET=manager.address) as daemon:
         assert daemon.ended() == 1
     manager.sock.setblocking(False)
-    assert manager.sock.recv(4096).startswith(b"STATUS=cannot start: ")
+    assert manager.receive()["STATUS"].startswith("cannot start: ")
     with pytest.raises(BlockingIOError):
         manager.receive()
 

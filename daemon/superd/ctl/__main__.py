@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from superd.ctl.commands import complain, parse, read_instance, run_command
 from superd.ctl.console import Streams, standard_streams
 from superd.ctl.exits import ExitStatus, NotWritten, UsageError
+from superd.incomplete import BROKEN
 
 #: Python's default is 700, with which a start has some 60 collections. A shell that runs for long has them, too.
 _OBJECTS_BETWEEN_COLLECTIONS: Final = 50_000
@@ -45,6 +45,10 @@ def _hurry() -> None:
 
 def _run(argv: Sequence[str], streams: Streams) -> int:
     try:
+        from superd.ctl.commands import complain, parse, read_instance, run_command
+    except BROKEN as error:
+        return _give_up(error, argv, streams)
+    try:
         arguments = parse(argv)
         from superd.ctl.session import Session
 
@@ -53,10 +57,18 @@ def _run(argv: Sequence[str], streams: Streams) -> int:
         )
     except UsageError as error:
         return complain(error, streams.err)
+    except BROKEN as error:
+        return _give_up(error, argv, streams)
     try:
         return run_command(arguments, session)
     finally:
         session.close()
+
+
+def _give_up(error: Exception, argv: Sequence[str], streams: Streams) -> int:
+    from superd.ctl.doctor.half_installed import tell_incomplete
+
+    return tell_incomplete(error, argv, streams)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "kick": Command("superd.ctl.kicking", "close connections, and cancel what runs on them"),
     "drain": Command("superd.ctl.draining", "have connections closed once what runs on them has ended"),
     "reload": Command("superd.ctl.reloading", "have settings and policy read again"),
+    "doctor": Command("superd.ctl.doctor.command", "say what is wrong with superd here, and what mends it"),
     "why": Command("superd.ctl.asking_why", "tell from the journal what became of a call"),
     "policy": Command("superd.ctl.policing", "show or test who may call what"),
     "shell": Command("superd.ctl.shell", "type calls at a prompt, or read them from standard input"),
