@@ -109,7 +109,7 @@ def check_daemon(facts: Facts) -> Iterator[Finding]:
     elif probe is not None:
         yield well(f"the first call was answered after {format_span(probe.usec)}")
     if isinstance(daemon, Unknown):
-        yield found("daemon-silent", f"superd runs, and does not answer: {daemon.why}", restart)
+        yield found("daemon-silent", f"nobody answers at {facts.address}: {daemon.why}", restart)
     elif daemon is not None:
         yield well(f"superd {daemon.version} answers, up for {format_span(daemon.uptime_usec)}")
     elif isinstance(facts.service, Unit) and facts.service.is_active:

@@ -18,6 +18,8 @@ def check_file(facts: Facts) -> Iterator[Finding]:
         yield well(f"{facts.address} is no path: there is no file to look at")
         return
     faults = list(_file_faults(facts, place))
+    if not faults and place.file is None:
+        return  # the unit does not listen, which its own check tells
     yield from faults or [well(f"{place.path} is a socket, and somebody listens")]
 
 

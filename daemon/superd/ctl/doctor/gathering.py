@@ -10,7 +10,7 @@ from typing import Final
 from superd import __version__
 from superd.ctl.doctor.asking import RunAs
 from superd.ctl.doctor.examining import examine
-from superd.ctl.doctor.facts import Accounts, Examination, Exposure, Facts, Probe
+from superd.ctl.doctor.facts import Accounts, Examination, Exposure, Facts, Place, Probe
 from superd.ctl.doctor.findings import Unknown
 from superd.ctl.doctor.host import (
     descriptors_of,
@@ -24,6 +24,7 @@ from superd.ctl.doctor.places import look_at, room_in
 from superd.ctl.doctor.units import Unit, show_sockets, show_units, show_version
 from superd.ctl.session import Session
 from superd.policy_names import BOOTED
+from superd_client.address import Address, SocketKind
 from superd_client.builtin import Nothing, Status, status
 from superd_client.errors import SuperdError
 from superd_client.instances import Instance, instance_at
@@ -40,14 +41,14 @@ _NO_UNIT: Final = Unit({})
 
 def gather(session: Session, *, seconds: float | None, probe: bool) -> Facts:
     """All facts about the superd at the address of the session; `probe` makes a call also where that starts it."""
-    instance = instance_at(session.address.path or "") if BOOTED.is_dir() else None
+    instance = _instance(session.address) if BOOTED.is_dir() else None
     wait = STATUS_SECONDS if seconds is None else seconds
     if instance is None:
         return _socket_alone(session, wait)
+    # First: everything else is then seen as it is after it.
+    probed = _probe(session, wait) if probe else None
     units = show_units(instance.systemctl, (instance.service_unit, instance.socket_unit))
     service, socket = (units, units) if isinstance(units, Unknown) else units
-    # First: it is what an operator would do next, and everything else is then seen as it is after it.
-    probed = _probe(session, wait) if probe else None
     place = look_at(session.address, connect=isinstance(socket, Unit) and not socket.is_active)
     accounts = _accounts(service, socket)
     caller = who_calls(None if place is None or place.file is None else place.path, accounts.members)
@@ -75,19 +76,31 @@ def gather(session: Session, *, seconds: float | None, probe: bool) -> Facts:
     )
 
 
+def _instance(address: Address) -> Instance | None:
+    """Whose units they are; those of an instance listen for streams."""
+    if address.path is None or address.kind is not SocketKind.STREAM:
+        return None
+    return instance_at(address.path)
+
+
 def _socket_alone(session: Session, seconds: float) -> Facts:
     """Where no unit belongs to the address: a connect starts nothing, so it is made."""
     place = look_at(session.address, connect=True)
-    answers = place is None or place.answer == ""
     return Facts(
         address=str(session.address),
         place=place,
         caller=who_calls(None if place is None or place.file is None else place.path, ()),
         systemd=None if not BOOTED.is_dir() else Unknown("no unit is known for this address"),
         kernel=_kernel(),
-        daemon=_say(session, seconds) if answers else None,
+        daemon=_say_alone(session, place, seconds),
         version=__version__,
     )
+
+
+def _say_alone(session: Session, place: Place | None, seconds: float) -> Status | Unknown | None:
+    if place is not None and place.answer:
+        return Unknown(place.answer) if place.file is not None else None
+    return _say(session, seconds)
 
 
 def _say(session: Session, seconds: float) -> Status | Unknown:
