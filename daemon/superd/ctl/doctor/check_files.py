@@ -2,29 +2,30 @@
 
 import shlex
 from collections.abc import Iterator
+from typing import Final
 
-from superd.ctl.doctor.facts import Facts, Fault
+from superd.ctl.doctor.facts import Facts, Fault, UnitFacts
 from superd.ctl.doctor.findings import Finding, Unknown, found, unchecked, well
 from superd.ctl.doctor.mending import drop_in, edit, install_again, leave_out, systemctl
 from superd_client.builtin import Status
 from superd_client.instances import Instance
 
 #: How dpkg says that a package is whole; "hi" is one that is held.
-_WHOLE = ("ii", "hi")
+_WHOLE: Final = ("ii", "hi")
 
 #: How many of the files that are not as they were a line names.
-_FILES_SHOWN = 3
+_FILES_SHOWN: Final = 3
 
-_NOT_ALLOWED = "Permission denied"
+_NOT_ALLOWED: Final = "Permission denied"
 
 #: What comes of a library that is not there.
-_LIBRARIES = {
+_LIBRARIES: Final = {
     "uvloop": ("uvloop-missing", "uvloop", "superd runs on asyncio's own loop, and serves fewer calls"),
     "orjson": ("orjson-missing", "orjson", "long texts are written ten times as slowly"),
 }
 
 
-def check_packages(facts: Facts) -> Iterator[Finding]:
+def check_packages(facts: UnitFacts) -> Iterator[Finding]:
     """Whether dpkg has come to an end, and its files are there."""
     halves = [each for each in facts.packages if not each.state.startswith(_WHOLE)]
     for each in halves:
@@ -50,11 +51,11 @@ def check_packages(facts: Facts) -> Iterator[Finding]:
         yield well(f"packages: {known or 'none; superd was installed without dpkg'}")
 
 
-def check_libraries(facts: Facts) -> Iterator[Finding]:
+def check_libraries(facts: UnitFacts) -> Iterator[Finding]:
     """Whether what superd imports is there."""
     seen = facts.examination
-    if seen is None or isinstance(seen, Unknown):
-        yield unchecked(seen or Unknown("nothing was examined"))
+    if isinstance(seen, Unknown):
+        yield unchecked(seen)
         return
     broken = seen.libraries.get("superd", "")
     missing = [name for name, fault in seen.libraries.items() if fault and name in _LIBRARIES]
@@ -86,11 +87,11 @@ def check_version(facts: Facts) -> Iterator[Finding]:
     )
 
 
-def check_configuration(facts: Facts) -> Iterator[Finding]:
+def check_configuration(facts: UnitFacts) -> Iterator[Finding]:
     """Whether superd would start with its settings."""
     seen, instance = facts.examination, facts.instance
-    if seen is None or isinstance(seen, Unknown) or instance is None:
-        yield unchecked(seen if isinstance(seen, Unknown) else Unknown("nothing was examined"))
+    if isinstance(seen, Unknown):
+        yield unchecked(seen)
         return
     hidden = [fault for fault in (*seen.settings, *seen.policy) if _is_hidden(facts, fault)]
     if hidden:
@@ -112,7 +113,7 @@ def _restart(instance: Instance) -> str:
     return systemctl(instance, "restart", instance.service_unit)
 
 
-def _is_hidden(facts: Facts, fault: Fault) -> bool:
+def _is_hidden(facts: UnitFacts, fault: Fault) -> bool:
     """Whether it is the caller who may not read it; superd may."""
     return facts.caller.uid != 0 and _NOT_ALLOWED in fault.message
 
@@ -146,11 +147,11 @@ def _make_readable(fault: Fault) -> str:
     return edit(fault)
 
 
-def check_policy(facts: Facts) -> Iterator[Finding]:
+def check_policy(facts: UnitFacts) -> Iterator[Finding]:
     """Whether the policy says what its author meant."""
     seen = facts.examination
-    if seen is None or isinstance(seen, Unknown):
-        yield unchecked(seen or Unknown("nothing was examined"))
+    if isinstance(seen, Unknown):
+        yield unchecked(seen)
         return
     if seen.chosen is None or seen.services:
         yield unchecked(Unknown("the settings come first"))

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from superd.ctl.doctor.facts import Chosen, Facts
+from superd.ctl.doctor.facts import Chosen, Facts, UnitFacts
 from superd.ctl.doctor.findings import Finding, Unknown, found, unchecked, well
 from superd.ctl.doctor.mending import drop_in, systemctl
 from superd.ctl.doctor.units import Unit
@@ -45,10 +45,10 @@ _SYSTEMD_FEATURES: Final = (
 _KERNEL_FEATURES: Final = (((6, 5), "SO_PEERPIDFD"),)
 
 
-def check_descriptors(facts: Facts) -> Iterator[Finding]:
+def check_descriptors(facts: UnitFacts) -> Iterator[Finding]:
     """Whether there are as many descriptors as the settings may need."""
     unit, chosen, instance = facts.service, _chosen(facts), facts.instance
-    if not isinstance(unit, Unit) or chosen is None or instance is None:
+    if not isinstance(unit, Unit) or chosen is None:
         yield unchecked(Unknown("the unit or the settings are not known"))
         return
     limit, wanted = unit.number("LimitNOFILE"), needed(chosen.connections, chosen.total_descriptors)
@@ -68,10 +68,10 @@ def check_descriptors(facts: Facts) -> Iterator[Finding]:
         yield well(f"LimitNOFILE={unit.get('LimitNOFILE')} suffices for {chosen.connections} connections")
 
 
-def check_times(facts: Facts) -> Iterator[Finding]:
+def check_times(facts: UnitFacts) -> Iterator[Finding]:
     """Whether systemd waits for the drain, and keeps what a restart hands over."""
     unit, chosen, instance = facts.service, _chosen(facts), facts.instance
-    if not isinstance(unit, Unit) or not unit.is_loaded or chosen is None or instance is None:
+    if not isinstance(unit, Unit) or not unit.is_loaded or chosen is None:
         yield unchecked(Unknown("the unit or the settings are not known"))
         return
     faults = [*_drain(unit, chosen, instance), *_store(unit, chosen, instance)]
@@ -118,10 +118,10 @@ def check_daemon(facts: Facts) -> Iterator[Finding]:
         yield well("superd does not run, and was not started (--probe makes a call)")
 
 
-def check_watchdog(facts: Facts) -> Iterator[Finding]:
+def check_watchdog(facts: UnitFacts) -> Iterator[Finding]:
     """Whether systemd would see a loop that hangs, and how near to it the loop has come."""
     unit, instance = facts.service, facts.instance
-    if not isinstance(unit, Unit) or not unit.is_loaded or instance is None:
+    if not isinstance(unit, Unit) or not unit.is_loaded:
         yield unchecked(Unknown("the unit is not known"))
         return
     if not unit.is_active:
@@ -146,10 +146,10 @@ def check_watchdog(facts: Facts) -> Iterator[Finding]:
         yield well(f"WatchdogSec={watchdog:g}s; the loop: {seen}")
 
 
-def check_systemd(facts: Facts) -> Iterator[Finding]:
+def check_systemd(facts: UnitFacts) -> Iterator[Finding]:
     """What this systemd and this kernel can do."""
-    if isinstance(facts.systemd, Unknown) or facts.systemd is None:
-        yield unchecked(facts.systemd or Unknown("systemd does not run"))
+    if isinstance(facts.systemd, Unknown):
+        yield unchecked(facts.systemd)
         return
     number = re.match(r"\d+", facts.systemd)
     version = int(number[0]) if number else 0
@@ -170,12 +170,12 @@ def check_systemd(facts: Facts) -> Iterator[Finding]:
     )
 
 
-def check_exposure(facts: Facts) -> Iterator[Finding]:
+def check_exposure(facts: UnitFacts) -> Iterator[Finding]:
     """How much of the host a superd that was taken over could reach."""
     seen, instance = facts.exposure, facts.instance
     if isinstance(seen, Unknown):
         yield unchecked(seen)
-    elif seen is not None and instance is not None:
+    elif seen is not None:
         score = f"{instance.service_unit} has an exposure of {seen.tenths / 10:.1f}"
         if seen.tenths <= EXPOSURE_MAX:
             yield well(f"{score} of 10")
@@ -188,11 +188,9 @@ def check_exposure(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def check_journal(facts: Facts) -> Iterator[Finding]:
+def check_journal(facts: UnitFacts) -> Iterator[Finding]:
     """Whether what superd logs can be read, here and after a boot."""
     journal, chosen = facts.journal, _chosen(facts)
-    if journal is None:
-        return
     notes = []
     if not journal.is_readable:
         notes.append(
@@ -221,7 +219,7 @@ def check_journal(facts: Facts) -> Iterator[Finding]:
     yield from notes or [well("the journal can be read, and is on disk")]
 
 
-def check_state(facts: Facts) -> Iterator[Finding]:
+def check_state(facts: UnitFacts) -> Iterator[Finding]:
     """Whether services can write their data."""
     room = facts.state
     if room is None:
@@ -236,6 +234,6 @@ def check_state(facts: Facts) -> Iterator[Finding]:
         yield well(f"{room.mount} has {room.bytes_free >> 20} MiB free for {room.folder}")
 
 
-def _chosen(facts: Facts) -> Chosen | None:
+def _chosen(facts: UnitFacts) -> Chosen | None:
     seen = facts.examination
-    return None if seen is None or isinstance(seen, Unknown) else seen.chosen
+    return None if isinstance(seen, Unknown) else seen.chosen

@@ -1,14 +1,21 @@
 """The socket as a file, its folder, and who may connect."""
 
 from collections.abc import Iterator
+from typing import Final
 
-from superd.ctl.doctor.facts import Facts, Node, Place
+from superd.ctl.doctor.facts import Facts, Node, Place, UnitFacts
 from superd.ctl.doctor.findings import Finding, Unknown, found, unchecked, well
 from superd.ctl.doctor.mending import start_again, systemctl
 from superd.ctl.doctor.units import Unit
 
 #: What everybody needs on the folder to come to the socket: to go through.
-_PASSABLE = 0o111
+_PASSABLE: Final = 0o111
+
+#: Bytes of /run below which systemd cannot keep its own state: units and journals write some hundred KiB.
+RUN_BYTES_MIN: Final = 1 << 20
+
+#: Files of it: a start makes some.
+RUN_FILES_MIN: Final = 64
 
 
 def check_file(facts: Facts) -> Iterator[Finding]:
@@ -79,10 +86,10 @@ def _listen_anew(facts: Facts) -> str | None:
     return systemctl(facts.instance, "restart", facts.instance.socket_unit)
 
 
-def check_mode(facts: Facts) -> Iterator[Finding]:
+def check_mode(facts: UnitFacts) -> Iterator[Finding]:
     """Owner and mode of the socket, as the unit has them, and of its folder."""
-    place, unit, instance = facts.place, facts.socket, facts.instance
-    if place is None or place.file is None or not isinstance(unit, Unit) or instance is None:
+    place, unit = facts.place, facts.socket
+    if place is None or place.file is None or not place.file.is_socket or not isinstance(unit, Unit):
         return
     faults = [*_wrong_owner(facts, place.file, unit), *_wrong_folder(facts, place)]
     yield from faults or [well(f"mode {place.file.mode:04o} and owner are those of {unit.name}")]
@@ -94,13 +101,16 @@ def check_mode(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _wrong_owner(facts: Facts, file: Node, unit: Unit) -> Iterator[Finding]:
-    if not unit.is_active or facts.instance is None:
+def _wrong_owner(facts: UnitFacts, file: Node, unit: Unit) -> Iterator[Finding]:
+    if not unit.is_active:
         return
     mode = int(unit.get("SocketMode") or "0666", 8)
-    accounts = facts.accounts
-    uid = accounts.users.get(unit.get("SocketUser"), file.uid)
-    gid = accounts.groups.get(unit.get("SocketGroup"), file.gid)
+    uid, gid = file.uid, file.gid
+    if not facts.instance.user:
+        # An account that there is none of is told by its own check.
+        uid = facts.accounts.users.get(unit.get("SocketUser")) or 0
+        group = facts.accounts.groups.get(unit.get("SocketGroup"), 0)
+        gid = gid if group is None else group
     if (file.mode, file.uid, file.gid) != (mode, uid, gid):
         yield found(
             "socket-mode",
@@ -109,9 +119,9 @@ def _wrong_owner(facts: Facts, file: Node, unit: Unit) -> Iterator[Finding]:
         )
 
 
-def _wrong_folder(facts: Facts, place: Place) -> Iterator[Finding]:
+def _wrong_folder(facts: UnitFacts, place: Place) -> Iterator[Finding]:
     folder, name = place.folder, place.path.rpartition("/")[0]
-    if folder is None or facts.instance is None or facts.instance.user:
+    if folder is None or facts.instance.user:
         return
     if folder.mode & _PASSABLE != _PASSABLE:
         yield found(
@@ -127,12 +137,12 @@ def _wrong_folder(facts: Facts, place: Place) -> Iterator[Finding]:
         )
 
 
-def check_accounts(facts: Facts) -> Iterator[Finding]:
+def check_accounts(facts: UnitFacts) -> Iterator[Finding]:
     """Whether there are the user and the group that the units name."""
     instance, accounts = facts.instance, facts.accounts
     missing = [name for name, uid in accounts.users.items() if uid is None]
     lacking = [name for name, gid in accounts.groups.items() if gid is None]
-    if instance is not None and (missing or lacking):
+    if missing or lacking:
         mend = f"systemd-sysusers && {start_again(instance)}"
         yield from (
             found("user-missing", f"there is no user {name}, as which superd runs", mend) for name in missing
@@ -186,7 +196,7 @@ def _caller_may_not(facts: Facts) -> Finding:
     )
 
 
-def check_room(facts: Facts) -> Iterator[Finding]:
+def check_room(facts: UnitFacts) -> Iterator[Finding]:
     """Whether a socket can be made: /run may be full."""
     room = facts.run
     if room is None:
@@ -202,10 +212,3 @@ def check_room(facts: Facts) -> Iterator[Finding]:
         if room.is_memory and room.bytes_free < RUN_BYTES_MIN
         else f"du -x --inodes {room.mount} | sort -n | tail",
     )
-
-
-#: Bytes of /run below which systemd cannot keep its own state: units and journals write some hundred KiB.
-RUN_BYTES_MIN = 1 << 20
-
-#: Files of it: a start makes some.
-RUN_FILES_MIN = 64

@@ -1,15 +1,16 @@
 """The service and the socket as systemd has them."""
 
 from collections.abc import Iterator
+from typing import Final
 
-from superd.ctl.doctor.facts import Facts
+from superd.ctl.doctor.facts import UnitFacts
 from superd.ctl.doctor.findings import Finding, Unknown, found, unchecked, well
 from superd.ctl.doctor.mending import drop_in, install_again, reload_units, start_again, systemctl
 from superd.ctl.doctor.units import Unit
 from superd_client.instances import Instance
 
 #: What the exit statuses of superd and of systemd's own part of a start say (systemd.exec(5)).
-_STATUSES = {
+_STATUSES: Final = {
     "1": "it failed",
     "78": "the configuration is wrong",
     "203": "the program cannot be run",
@@ -22,16 +23,15 @@ _STATUSES = {
 }
 
 #: States of unit files with which a unit is there after a boot.
-_ENABLED = frozenset({"enabled", "enabled-runtime", "static", "linked", "generated", "alias"})
+_ENABLED: Final = frozenset({"enabled", "enabled-runtime", "static", "linked", "generated", "alias"})
 
 
-def check_service(facts: Facts) -> Iterator[Finding]:
+def check_service(facts: UnitFacts) -> Iterator[Finding]:
     """Whether the service could be started, and what became of it."""
     unit, instance = facts.service, facts.instance
     if isinstance(unit, Unknown):
         yield unchecked(unit)
         return
-    assert unit is not None and instance is not None  # noqa: PT018, S101 - the runner has seen to it
     state, result = unit.get("ActiveState"), unit.get("Result")
     if not unit.is_loaded:
         yield _not_loaded(facts, unit, "service")
@@ -43,11 +43,10 @@ def check_service(facts: Facts) -> Iterator[Finding]:
         )
     elif state == "failed":
         yield found("service-failed", f"{unit.name} has failed{_why(unit)}", start_again(instance))
-    elif state == "activating" and unit.get("SubState") == "auto-restart":
-        tried = unit.number("NRestarts") or 0
+    elif state == "activating" and (tried := _tries(unit)):
         yield found(
             "service-restarting",
-            f"{unit.name} does not come up, and is tried again each second ({tried + 1} times so far){_why(unit)}",
+            f"{unit.name} does not come up, and is tried again each second ({tried} times so far){_why(unit)}",
             f"journalctl {'--user ' if instance.user else ''}--unit={unit.name} --priority=err --lines=10",
         )
     elif unit.is_active:
@@ -56,24 +55,24 @@ def check_service(facts: Facts) -> Iterator[Finding]:
         yield well(f"{unit.name} does not run; the first connection starts it")
 
 
-def check_unit_files(facts: Facts) -> Iterator[Finding]:
+def check_unit_files(facts: UnitFacts) -> Iterator[Finding]:
     """Whether systemd has read what the files say, and whether they take away what superd needs."""
     instance = facts.instance
-    units = [unit for unit in (facts.service, facts.socket) if isinstance(unit, Unit)]
-    if instance is None or not units:
-        yield unchecked(_first_unknown(facts))
+    service, socket = facts.service, facts.socket
+    if isinstance(service, Unknown) or isinstance(socket, Unknown):
+        yield unchecked(Unknown("systemd cannot be asked"))
         return
-    stale = [unit.name for unit in units if unit.get("NeedDaemonReload") == "yes"]
+    stale = [unit.name for unit in (service, socket) if unit.get("NeedDaemonReload") == "yes"]
     if stale:
         yield found(
             "needs-daemon-reload",
             f"the files of {' and '.join(stale)} have changed since systemd read them",
             f"{reload_units(instance)} && {systemctl(instance, 'try-restart', instance.service_unit)}",
         )
-    undone = list(_undone(units[0], instance)) if isinstance(facts.service, Unit) else []
+    undone = list(_undone(service, instance))
     yield from undone
     if not stale and not undone:
-        yield well(f"drop-ins of {instance.service_unit}: {units[0].get('DropInPaths') or 'none'}")
+        yield well(f"drop-ins of {instance.service_unit}: {service.get('DropInPaths') or 'none'}")
 
 
 def _undone(unit: Unit, instance: Instance) -> Iterator[Finding]:
@@ -99,13 +98,12 @@ def _undone(unit: Unit, instance: Instance) -> Iterator[Finding]:
         )
 
 
-def check_socket_unit(facts: Facts) -> Iterator[Finding]:
+def check_socket_unit(facts: UnitFacts) -> Iterator[Finding]:
     """Whether systemd listens, where clients look, and will after the next boot."""
     unit, instance = facts.socket, facts.instance
     if isinstance(unit, Unknown):
         yield unchecked(unit)
         return
-    assert unit is not None and instance is not None  # noqa: PT018, S101 - the runner has seen to it
     if not unit.is_loaded:
         yield _not_loaded(facts, unit, "socket")
         return
@@ -120,13 +118,12 @@ def check_socket_unit(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def check_neighbours(facts: Facts) -> Iterator[Finding]:
+def check_neighbours(facts: UnitFacts) -> Iterator[Finding]:
     """Whether another unit listens on the same path: the one that came last has it, and the other hears nothing."""
     if isinstance(facts.sockets, Unknown):
         yield unchecked(facts.sockets)
         return
     instance, path = facts.instance, facts.place.path if facts.place else ""
-    assert instance is not None  # noqa: S101 - the runner has seen to it
     others = [
         unit
         for unit in facts.sockets
@@ -157,7 +154,7 @@ def _not_listening(unit: Unit, instance: Instance) -> Iterator[Finding]:
         )
 
 
-def _elsewhere(facts: Facts, unit: Unit, instance: Instance) -> Iterator[Finding]:
+def _elsewhere(facts: UnitFacts, unit: Unit, instance: Instance) -> Iterator[Finding]:
     path = facts.place.path if facts.place else ""
     if unit.paths and path not in unit.paths:
         yield found(
@@ -167,10 +164,9 @@ def _elsewhere(facts: Facts, unit: Unit, instance: Instance) -> Iterator[Finding
         )
 
 
-def _not_loaded(facts: Facts, unit: Unit, kind: str) -> Finding:
+def _not_loaded(facts: UnitFacts, unit: Unit, kind: str) -> Finding:
     """A unit that systemd will not start."""
     instance, state = facts.instance, unit.get("LoadState")
-    assert instance is not None  # noqa: S101 - a unit was asked for by its name
     if state == "masked":
         unmask = systemctl(instance, "unmask", unit.name)
         start = f" && {systemctl(instance, 'start', unit.name)}" if kind == "socket" else ""
@@ -185,6 +181,12 @@ def _not_loaded(facts: Facts, unit: Unit, kind: str) -> Finding:
     )
 
 
+def _tries(unit: Unit) -> int:
+    """How often it has failed to come up; 0 where it is on its way for the first time."""
+    waits = unit.get("SubState").startswith("auto-restart")
+    return (unit.number("NRestarts") or 0) + waits
+
+
 def _why(unit: Unit) -> str:
     status = unit.get("ExecMainStatus")
     said = unit.get("StatusText")
@@ -196,10 +198,3 @@ def _why(unit: Unit) -> str:
 
 def _words(unit: Unit, *names: str) -> list[str]:
     return [word for name in names for word in unit.get(name).split()]
-
-
-def _first_unknown(facts: Facts) -> Unknown:
-    return next(
-        (each for each in (facts.service, facts.socket) if isinstance(each, Unknown)),
-        Unknown("there is no unit"),
-    )

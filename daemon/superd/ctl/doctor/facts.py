@@ -1,8 +1,8 @@
 """What is known of a superd and its host, gathered once: values alone. `Unknown` stands for what cannot be had."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from superd.ctl.doctor.findings import Unknown
 from superd.ctl.doctor.units import Unit
@@ -59,6 +59,9 @@ class Accounts(NamedTuple):
     users: Mapping[str, int | None]
     groups: Mapping[str, int | None]
     members: tuple[str, ...]
+
+
+NO_ACCOUNTS: Final = Accounts({}, {}, ())
 
 
 class Package(NamedTuple):
@@ -132,26 +135,39 @@ class Probe(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """All of it. `service` and `socket` are None where the address is no unit's, or systemd does not run the host."""
+    """What can be known of a server at any address."""
 
     address: str
     place: Place | None
     caller: User
-    instance: Instance | None = None
-    systemd: str | Unknown | None = None
-    kernel: tuple[int, int] = (0, 0)
-    service: Unit | Unknown | None = None
-    socket: Unit | Unknown | None = None
-    sockets: tuple[Unit, ...] | Unknown = ()
-    accounts: Accounts = field(default_factory=lambda: Accounts({}, {}, ()))
-    packages: tuple[Package, ...] = ()
-    examination: Examination | Unknown | None = None
-    descriptors: int | Unknown | None = None
-    #: None where it was not asked: nothing runs.
+    version: str
+    #: The manager's version, or why no unit is known; None where systemd does not run the host.
+    systemd: str | Unknown | None
+    #: None where it was not asked: nothing runs, or the caller may not.
     daemon: Status | Unknown | None = None
     probe: Probe | None = None
-    exposure: Exposure | Unknown | None = None
-    journal: Journal | None = None
-    run: Space | None = None
-    state: Space | None = None
-    version: str = ""
+    instance: Instance | None = None
+    service: Unit | Unknown | None = None
+    socket: Unit | Unknown | None = None
+    accounts: Accounts = NO_ACCOUNTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitFacts(Facts):
+    """All of it, where the address is that of units of systemd."""
+
+    systemd: str | Unknown
+    instance: Instance
+    service: Unit | Unknown
+    socket: Unit | Unknown
+    kernel: tuple[int, int]
+    #: All sockets of the host.
+    sockets: tuple[Unit, ...] | Unknown
+    packages: tuple[Package, ...]
+    examination: Examination | Unknown
+    #: The limit of the process that runs.
+    descriptors: int | Unknown | None
+    exposure: Exposure | Unknown | None
+    journal: Journal
+    run: Space | None
+    state: Space | None

@@ -10,7 +10,7 @@ from typing import Final
 from superd import __version__
 from superd.ctl.doctor.asking import RunAs
 from superd.ctl.doctor.examining import examine
-from superd.ctl.doctor.facts import Accounts, Examination, Exposure, Facts, Place, Probe
+from superd.ctl.doctor.facts import Accounts, Examination, Exposure, Facts, Place, Probe, UnitFacts
 from superd.ctl.doctor.findings import Unknown
 from superd.ctl.doctor.host import (
     descriptors_of,
@@ -52,7 +52,7 @@ def gather(session: Session, *, seconds: float | None, probe: bool) -> Facts:
     place = look_at(session.address, connect=isinstance(socket, Unit) and not socket.is_active)
     accounts = _accounts(service, socket)
     caller = who_calls(None if place is None or place.file is None else place.path, accounts.members)
-    return Facts(
+    return UnitFacts(
         address=str(session.address),
         place=place,
         caller=caller,
@@ -91,7 +91,6 @@ def _socket_alone(session: Session, seconds: float) -> Facts:
         place=place,
         caller=who_calls(None if place is None or place.file is None else place.path, ()),
         systemd=None if not BOOTED.is_dir() else Unknown("no unit is known for this address"),
-        kernel=_kernel(),
         daemon=_say_alone(session, place, seconds),
         version=__version__,
     )

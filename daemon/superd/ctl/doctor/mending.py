@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Final
 
-from superd.ctl.doctor.facts import Facts, Fault
+from superd.ctl.doctor.facts import Fault, UnitFacts
 from superd_client.instances import Instance
 
 #: Read after whatever a package or an operator has in drop-ins.
@@ -60,6 +60,6 @@ def leave_out(fault: Fault) -> str:
     return f"sed -i '{fault.line}s/^/#/' {shlex.quote(fault.source)}"
 
 
-def install_again(facts: Facts, packages: Sequence[str] = ("superd",)) -> str:
+def install_again(facts: UnitFacts, packages: Sequence[str] = ("superd",)) -> str:
     """Have all files as they were made."""
     return f"apt-get install --reinstall {shlex.join(packages)}" if facts.packages else "make install"

@@ -2,27 +2,37 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from superd.ctl.doctor.findings import Finding, Severity
 
 if TYPE_CHECKING:
-    from superd.ctl.doctor.facts import Facts
+    from superd.ctl.doctor.facts import Facts, UnitFacts
 
 
-class Check(NamedTuple):
-    """One subject. `of_units` are those that make sense for a unit of systemd alone."""
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A subject that every server has."""
 
     id: str
     title: str
     run: "Callable[[Facts], Iterable[Finding]]"
-    of_units: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class UnitCheck:
+    """A subject that makes sense for units of systemd alone."""
+
+    id: str
+    title: str
+    run: "Callable[[UnitFacts], Iterable[Finding]]"
 
 
 class Outcome(NamedTuple):
     """What one check found."""
 
-    check: Check
+    check: Check | UnitCheck
     findings: tuple[Finding, ...]
 
 
