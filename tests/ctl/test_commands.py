@@ -379,6 +379,7 @@ def test_what_a_call_imports(environment: dict[str, str]) -> None:
     assert not unwanted & set(modules)
     own = {name for name in modules if name.startswith("superd.")}
     assert own == {
+        "superd.incomplete",
         "superd.ctl",
         "superd.ctl.__main__",
         "superd.ctl.arrivals",
