@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib import import_module
 from typing import Any, Final
 
 from superd import __version__
@@ -63,6 +64,11 @@ from superd_client.parser import CallParser
 #: connections. What a connection holds is freed without it, so it comes after 350,000 new objects, and not after 70,000; the
 #: two younger generations are collected as often as ever (see gc.set_threshold).
 _COLLECTIONS_UNTIL_FULL: Final = 50
+
+#: What a start does not wait for, and the seconds until it is loaded all the same: an upgrade replaces the files of a daemon that runs,
+#: and what it read of the new ones then need not fit. In 2 ms; a second is enough for whoever has waited for the start.
+_LATE_IMPORT: Final = "superd.openrpc"
+LATE_IMPORT_SECONDS: Final = 1.0
 
 #: Seconds for worker threads that have nothing to do to end, where the drain took all its time.
 _THREADS_GRACE: Final = 0.2
@@ -190,6 +196,7 @@ class Daemon:
         self._lifecycle.advance(Input.STARTED, status=reporter.line())
         self._log.info("started", message_id=MessageId.STARTED, **self._identity(listeners, registry))
         hearing = loop.create_task(reloader.reload_on(self._reload, "SIGHUP"))
+        loop.call_later(LATE_IMPORT_SECONDS, import_module, _LATE_IMPORT)
         await self._stop.wait()
         hearing.cancel()
         idle.stop()

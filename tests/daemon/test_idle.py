@@ -98,6 +98,32 @@ def test_what_a_start_does_without(tmp_path: Path) -> None:
     assert int(searched) < 5_000  # some times what Python collects after, and a part of what a start makes
 
 
+#: Starts superd, and ends it once it has what the first rpc.discover needs.
+LATE = """
+import asyncio, os, sys
+import superd.app
+from superd.__main__ import main
+superd.app.LATE_IMPORT_SECONDS = 0.0
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == "superd.openrpc":
+            asyncio.get_running_loop().call_soon(lambda: (print(name in sys.modules), os.kill(os.getpid(), 15)))
+sys.meta_path.insert(0, Finder())
+sys.exit(main(["--listen", sys.argv[1]]))
+"""
+
+
+def test_nothing_is_left_to_be_imported_from_files_of_another_version(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LATE, f"unix:{tmp_path / 's'}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=clean_environment(),
+    )
+    assert done.stdout == "True\n"
+
+
 #: Makes contracts of models, and shows how many validators and serializers were made beside those that the models have.
 COUNT = """
 import pydantic_core
