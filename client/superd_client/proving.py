@@ -16,6 +16,7 @@ from superd_client.bounds import is_plain, may_hold_nan
 from superd_client.descriptors import Received
 from superd_client.schemas import TYPES_KEPT, Schema, adapter_of, changed, make_validator
 from superd_client.strictjson import StrictReader, reader_of
+from superd_client.wire.envelope import MessageRefused
 
 T = TypeVar("T")
 
@@ -47,8 +48,12 @@ class Proof(Generic[T]):
 
     def check(self, value: T, body: bytes, received: Received | None) -> None:
         """Raise ValueError unless `value`, written as `body`, reads as valid, with its descriptors."""
-        if not self.holds(value):
+        if self.holds(value):
+            return
+        try:
             self._reader.read(body, received)
+        except MessageRefused as refused:  # an integer of too many digits, NaN
+            raise ValueError(refused.error.message) from None
 
     def _prover(self, schema: Schema) -> SchemaValidator:
         if self._validator is None:

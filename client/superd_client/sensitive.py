@@ -123,13 +123,20 @@ def revealed(schema: Any) -> Any:
 
 
 def _is_secret(schema: Schema) -> bool:
+    code = _serializing_code(schema)
+    return code is not None and code in _masks()
+
+
+def _serializing_code(schema: Schema) -> Any:
+    """That of the function by which this part is serialized. pydantic 2.10 makes the function anew for each schema."""
     serialization = schema.get("serialization")
-    return isinstance(serialization, dict) and serialization.get("function") in _masks()
+    return (
+        getattr(serialization.get("function"), "__code__", None) if isinstance(serialization, dict) else None
+    )
 
 
 def _reveal(schema: Schema, masks: frozenset[Any]) -> Schema:
-    serialization = schema.get("serialization")
-    if not isinstance(serialization, dict) or serialization.get("function") not in masks:
+    if _serializing_code(schema) not in masks:
         return schema
     serialization = {**schema["serialization"], "function": _secret_value}
     if "json_schema" in schema:  # validated as what it holds, of which a secret is made afterwards
@@ -149,18 +156,17 @@ def _secret_value(secret: Any, _info: object) -> Any:
 
 @functools.cache
 def _masks() -> frozenset[Any]:
-    """What pydantic's secret types are serialized by. Looked up for the first type that has a serializer of its own."""
-    masks = frozenset(_masking_functions())
+    """The code that serializes pydantic's secret types. Looked up for the first type that has a serializer of its own."""
+    masks = frozenset(_masking_code())
     _check_revealing(masks)
     return masks
 
 
-def _masking_functions() -> Iterator[Any]:
+def _masking_code() -> Iterator[Any]:
     kinds: tuple[Any, ...] = (SecretStr, SecretBytes, Secret[str])
     for kind in kinds:
-        for part in parts_of(TypeAdapter(kind).core_schema):
-            if isinstance(part.get("serialization"), dict):
-                yield part["serialization"]["function"]
+        codes = map(_serializing_code, parts_of(TypeAdapter(kind).core_schema))
+        yield from (code for code in codes if code is not None)
 
 
 def _check_revealing(masks: frozenset[Any]) -> None:

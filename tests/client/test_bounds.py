@@ -6,11 +6,21 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import ConfigDict, Field, JsonValue, PlainSerializer, RootModel, TypeAdapter, computed_field
+from pydantic import (
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    RootModel,
+    TypeAdapter,
+    ValidationError,
+    computed_field,
+)
 from typing_extensions import TypedDict
 
 from superd_client.bounds import may_hold_nan, nesting_max
 from superd_client.contract import Message, Method
+from superd_client.wire.envelope import MessageRefused
 from superd_client.wire.limits import NESTING_MAX
 from superd_client.writing import Writer
 
@@ -113,9 +123,9 @@ def test_where_nan_can_be(source: Any, expected: bool) -> None:
 
 @pytest.mark.parametrize("word", [b"NaN", b"Infinity", b"-Infinity", b"1e999"])
 def test_a_bounded_number_is_none_of_these(word: bytes) -> None:
-    """pydantic says so by itself, which is why nobody looks for the words first."""
+    """pydantic says so by itself, which is why nobody looks for the words first where duplicate names need no look either."""
     method = Method("bounds.leaf", Leaf, Leaf)
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises((ValidationError, MessageRefused)):
         method.read_params(b'{"number":%b}' % word)
 
 

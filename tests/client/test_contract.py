@@ -128,7 +128,8 @@ def test_params_of_another_method() -> None:
 
 
 def test_params_that_were_made_by_force() -> None:
-    with pytest.raises(ValueError, match=r"promises: sku$"):
+    # Older releases of pydantic do not tell the names.
+    with pytest.raises(ValueError, match=r"promises(: sku)?$"):
         lookup.encode_params(Lookup.model_construct(sku=4711))
 
 

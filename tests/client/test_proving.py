@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from pydantic import Field, TypeAdapter, ValidationError, field_validator
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 from pydantic_core import PydanticSerializationError, from_json
 from typing_extensions import override
 
@@ -17,6 +17,7 @@ from superd_client import writing
 from superd_client.contract import Message, Method
 from superd_client.proving import Proof
 from superd_client.strictjson import StrictReader
+from superd_client.wire.envelope import MessageRefused
 from superd_client.writing import LONG_TEXT, Writer
 
 
@@ -98,7 +99,7 @@ _valid: Final = Plain(name="x", number=1, ratio=0.5, flag=True, leaves=[Leaf()],
 def refuses(check: Any, *values: Any) -> bool:
     try:
         check(*values)
-    except ValueError:
+    except (ValueError, MessageRefused):
         return True
     return False
 
@@ -125,6 +126,16 @@ def test_integers_that_a_parser_may_refuse_are_read(digits: int, sign: int) -> N
     assert refuses(_proof.check, value, body, None) is refuses(_reader.read, body)
 
 
+def test_what_is_written_as_no_json_at_all() -> None:
+    class Loose(Message):
+        model_config = ConfigDict(ser_json_inf_nan="constants", allow_inf_nan=True)
+
+        number: float
+
+    with pytest.raises(ValueError, match="not JSON"):
+        Method("proving.loose", Leaf, Loose).encode_result(Loose(number=math.nan))
+
+
 def test_a_plain_type_is_not_read_again() -> None:
     _proof.check(_valid, b"neither JSON nor read", None)
     for wrong in (_valid.model_copy(update={"number": "1"}), _valid.model_copy(update={"leaves": [1]})):
@@ -135,7 +146,7 @@ def test_a_plain_type_is_not_read_again() -> None:
 @pytest.mark.parametrize("source", [Checked, Dated, Any, list[Checked], float])
 def test_any_other_type_is_read_again(source: Any) -> None:
     proof: Proof[Any] = Proof(StrictReader(source), TypeAdapter(source).core_schema)
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValueError, match="JSON"):
         proof.check(Checked(text="x"), b"not JSON", None)
 
 

@@ -11,7 +11,7 @@ from superd_client import strictjson
 from superd_client.contract import Message, Method
 from superd_client.fd import Fd
 from superd_client.streams import Stream
-from superd_client.strictjson import StrictReader
+from superd_client.strictjson import LAST_NAME_WINS, StrictReader
 from superd_client.wire.envelope import MessageRefused, Result
 
 
@@ -113,6 +113,11 @@ SOURCES: list[Any] = [
 ]  # fmt: skip
 
 
+#: A value is read by itself only where pydantic takes the last of two members with one name.
+by_itself = pytest.mark.skipif(not LAST_NAME_WINS, reason="pydantic before 2.11: every message is read twice")
+
+
+@by_itself
 @pytest.mark.parametrize("value", VALUES)
 @pytest.mark.parametrize("source", SOURCES, ids=str)
 def test_a_value_by_itself_is_read_as_in_its_message(source: Any, value: bytes) -> None:
@@ -134,6 +139,7 @@ def test_a_value_by_itself_is_read_as_in_its_message(source: Any, value: bytes) 
     assert repr(found) == repr([expected, expected])
 
 
+@by_itself
 def test_what_is_more_than_a_value_is_left_to_the_reader_of_the_message() -> None:
     method = Method("a.b", Point, int)
     assert method.read_result is not None
