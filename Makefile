@@ -124,7 +124,7 @@ $(BENCH)/venv/.ready: constraints.txt requirements/bench.txt requirements/build.
 	@touch $@
 
 # superd as `make install` leaves it, on the interpreter of its peers' environment; its client as pip installs it for a user.
-$(BENCH)/superd.ready: $(BENCH)/venv/.ready Makefile $(shell find client daemon systemd -name __pycache__ -prune -o -type f -print)
+$(BENCH)/superd.ready: $(BENCH)/venv/.ready Makefile packaging/program.in $(shell find client daemon systemd -name __pycache__ -prune -o -type f -print)
 	@$(MAKE) --no-print-directory install PREFIX='$(BENCH_ROOT)' SYSCONFDIR='$(BENCH_ROOT)/etc' DESTDIR= \
 	  INSTALL_PYTHON="$$($(BENCH_PYTHON) -c 'import sys; print(sys._base_executable)')" >/dev/null
 	@install -d '$(BENCH_ROOT)/lib/superd-services'
@@ -193,6 +193,20 @@ dist: $(READY) ## Wheels and sdists of superd-client and superd, in dist; the sa
 	@tools/dist.sh $(BIN)/python dist build/private
 	@ls dist/*
 
+# --- package it ---------------------------------------------------------------------------------------------------
+
+# DEB_VERSION=0.0.9: packages that call themselves that, to upgrade from. ROOTS=: where clean roots of the releases are.
+RELEASES ?= bookworm trixie
+export DEB_VERSION ROOTS
+
+.PHONY: deb lint-deb
+deb: $(READY) ## Debian packages of each release, built in a clean root of it (as root), in build/deb; RELEASES=, DEB_VERSION=
+	@for release in $(RELEASES); do PIP='$(BIN)/pip' packaging/deb.sh build $$release; done
+	@ls build/deb/*/*.deb
+
+lint-deb: ## What lintian of each release says about the packages of make deb
+	@for release in $(RELEASES); do packaging/deb.sh lint $$release; done
+
 # --- install it -----------------------------------------------------------------------------------------------------
 
 BUILD := build/install-$(notdir $(INSTALL_PYTHON))
@@ -212,8 +226,8 @@ UNIT_SED := -e 's|/usr/bin/|$(PREFIX)/bin/|g' -e 's|/usr/share/doc/|$(PREFIX)/sh
 # $(call wrapper,PROGRAM,MODULE,OPTIONS): -I keeps the caller's environment and directory out of a program of the system.
 define wrapper
 	install -d '$(DESTDIR)$(PREFIX)/bin'
-	printf '%s\n' '#!$(INSTALL_PYTHON) -I$(3)' 'import sys' '' 'sys.path[:0] = ["$(LIB)", "$(SERVICES)"]' '' \
-	  'from $(2) import main' '' 'sys.exit(main())' >'$(DESTDIR)$(PREFIX)/bin/$(1)'
+	sed -e 's|@PYTHON@|$(INSTALL_PYTHON) -I$(3)|' -e 's|@PATHS@|"$(LIB)", "$(SERVICES)"|' -e 's|@MODULE@|$(2)|' \
+	  -e 's|@PROGRAM@|$(1)|' -e 's|@MEND@|make install, once more|' packaging/program.in >'$(DESTDIR)$(PREFIX)/bin/$(1)'
 	chmod 0755 '$(DESTDIR)$(PREFIX)/bin/$(1)'
 endef
 
