@@ -199,13 +199,16 @@ dist: $(READY) ## Wheels and sdists of superd-client and superd, in dist; the sa
 RELEASES ?= bookworm trixie
 export DEB_VERSION ROOTS
 
-.PHONY: deb lint-deb
+.PHONY: deb lint-deb reproduce-deb
 deb: $(READY) ## Debian packages of each release, built in a clean root of it (as root), in build/deb; RELEASES=, DEB_VERSION=
 	@for release in $(RELEASES); do PIP='$(BIN)/pip' packaging/deb.sh build $$release; done
 	@ls build/deb/*/*.deb
 
 lint-deb: ## What lintian of each release says about the packages of make deb
 	@for release in $(RELEASES); do packaging/deb.sh lint $$release; done
+
+reproduce-deb: $(READY) ## Builds the packages of make deb again, elsewhere, and compares the bytes
+	@for release in $(RELEASES); do PIP='$(BIN)/pip' packaging/deb.sh reproduce $$release; done
 
 # --- install it -----------------------------------------------------------------------------------------------------
 

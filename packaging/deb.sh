@@ -1,14 +1,15 @@
 #!/bin/bash
 # Builds the Debian packages of a release in a clean root of it, without a network once the build dependencies are there.
 #
-#   deb.sh build RELEASE     into build/deb/RELEASE: the packages, and the source package that they are of
-#   deb.sh lint RELEASE      lintian of that release over what is there
+#   deb.sh build RELEASE        into build/deb/RELEASE: the packages, and the source package that they are of
+#   deb.sh lint RELEASE         lintian of that release over what is there
+#   deb.sh reproduce RELEASE    builds once more, in another folder, and compares the bytes with what is there
 #
 # RELEASE is bookworm or trixie. DEB_VERSION=0.0.9 builds what calls itself that. ROOTS: where clean roots are (see root.sh).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-command=${1:?build or lint?}
+command=${1:?build, lint or reproduce?}
 release=${2:?which release? bookworm or trixie}
 case $release in
     bookworm) revision=1~deb12u1 profiles=pkg.superd.vendored ;;
@@ -18,9 +19,11 @@ esac
 version=${DEB_VERSION:-$(sed -n '1s/.*(\(.*\)-.*/\1/p' packaging/deb/changelog)}
 work=build/deb/$release
 cache=build/deb/cache
+# Where $work is in the overlay.
+place=/build
 
 # within LAYERS UPPER SHARED COMMAND...: the command in an overlay of LAYERS, whose changes go to UPPER, as if it were alone
-# on the machine; SHARED is there as /build. Without a network, unless NETWORK is set.
+# on the machine; SHARED is there as $place. Without a network, unless NETWORK is set.
 within() {
     local layers=$1 upper=$2 shared=$3 isolation=(--mount --pid --fork --ipc --uts)
     shift 3
@@ -28,11 +31,11 @@ within() {
     mkdir -p "$upper" "$upper.scratch" "$upper.root"
     # shellcheck disable=SC2016  # for the inner shell
     unshare "${isolation[@]}" --propagation private bash -euc '
-        layers=$1 upper=$2 shared=$3; shift 3
+        layers=$1 upper=$2 shared=$3 place=$4; shift 4
         root=$upper.root
         mount -t overlay -o "lowerdir=$layers,upperdir=$upper,workdir=$upper.scratch" build "$root"
-        mkdir -p "$root/build"
-        mount --bind "$shared" "$root/build"
+        mkdir -p "$root$place"
+        mount --bind "$shared" "$root$place"
         mount -t proc proc "$root/proc"
         mount -t tmpfs -o mode=755 dev "$root/dev"
         for each in null zero full random urandom tty; do
@@ -46,7 +49,7 @@ within() {
         mount -t tmpfs -o mode=1777 tmp "$root/tmp"
         [ ! -e /etc/resolv.conf ] || cp /etc/resolv.conf "$root/etc/resolv.conf"
         exec env --ignore-environment PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
-            chroot "$root" "$@"' within "$layers" "$upper" "$shared" "$@"
+            chroot "$root" "$@"' within "$layers" "$upper" "$shared" "$place" "$@"
     rmdir "$upper.root"
     rm -rf --one-file-system "$upper.scratch"
 }
@@ -113,13 +116,13 @@ build() {
     tools=$(layer build "$(sed -n '/^Build-Depends:/,/^$/p' packaging/deb/control | sha256sum)" "$work" \
         sh -euc "apt-get -qq update
                  apt-get -qq install --no-install-recommends dpkg-dev >/dev/null
-                 cd /build/superd-$version
+                 cd $place/superd-$version
                  apt-get -qq build-dep --no-install-recommends ${profiles:+-P $profiles} . >/dev/null
                  apt-get clean; rm -rf /var/lib/apt/lists/*")
     upper=$work/overlay
     within "$tools:$root" "$PWD/$upper" "$work" \
-        sh -euc "umask 022; cd /build/superd-$version
-                 dpkg-buildpackage --no-sign -sa ${profiles:+-P$profiles} >/build/log 2>&1 || { tail -n 60 /build/log >&2; exit 1; }"
+        sh -euc "umask 022; cd $place/superd-$version
+                 dpkg-buildpackage --no-sign -sa ${profiles:+-P$profiles} >../log 2>&1 || { tail -n 60 ../log >&2; exit 1; }"
     rm -rf --one-file-system "$upper" "$work/superd-$version"
 }
 
@@ -128,8 +131,18 @@ lint() {
     tools=$(layer lint 1 "$work" \
         sh -euc "apt-get -qq update; apt-get -qq install --no-install-recommends lintian >/dev/null; apt-get clean")
     within "$tools:$root" "$PWD/$work/overlay" "$work" \
-        sh -euc 'lintian --allow-root --fail-on error,warning --info --display-info --tag-display-limit 0 /build/*.changes'
+        sh -euc "lintian --allow-root --fail-on error,warning --tag-display-limit 0 $place/*.changes"
     rm -rf --one-file-system "$work/overlay"
+}
+
+reproduce() {
+    local sums
+    sums=$(cd "$work" && sha256sum ./*.deb)
+    work=$cache/again-$release place=/another/place
+    build
+    (cd "$work" && sha256sum --check --quiet) <<<"$sums"
+    echo "$sums"
+    rm -rf --one-file-system "$work"
 }
 
 root=$(packaging/root.sh "$release")
@@ -140,5 +153,6 @@ mkdir -p "$cache"
 case $command in
     build) build ;;
     lint) lint ;;
+    reproduce) reproduce ;;
     *) echo "deb.sh: unknown command $command" >&2; exit 1 ;;
 esac
