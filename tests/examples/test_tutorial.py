@@ -1,16 +1,43 @@
 """The tutorial, done as it is written."""
 
+import shutil
+import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+from typing_extensions import override
+
 from tests.examples.pages import TUTORIALS, Reader, blocks
+from tests.examples.processes import PATIENCE
 
 PAGE = (TUTORIALS / "first-service.md").read_text("utf-8")
 
 
+class AtTerminal(Reader):
+    """A reader whose commands write to a terminal, where superctl makes its lines shorter."""
+
+    @override
+    def execute(self, command: str) -> tuple[int, str]:
+        done = subprocess.run(
+            ["script", "--quiet", "--return", "--command", command, "/dev/null"],
+            cwd=self.directory,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+        return done.returncode, done.stdout
+
+
+@pytest.mark.skipif(
+    shutil.which("script") is None, reason="script(1), which makes a terminal, is not installed"
+)
 def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        reader = Reader(tmp_path, stack)
+        reader = AtTerminal(tmp_path, stack)
         for block in blocks(PAGE, tmp_path, "/tmp/first-service.sock"):
             reader.follow(block)
         assert reader.superd is not None
