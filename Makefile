@@ -180,6 +180,8 @@ $(DOCS)/venv/.ready: constraints.txt requirements/docs.txt
 
 .PHONY: docs man
 docs: man ## HTML and man pages, in build/docs; a link that leads nowhere is an error
+	@# Anew: each page has the titles of all others in it.
+	@rm -rf $(DOCS)/html
 	@$(DOCS)/venv/bin/sphinx-build -q -W --keep-going -b html docs $(DOCS)/html
 	@$(DOCS)/venv/bin/python -m tests.site $(DOCS)/html
 

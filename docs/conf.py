@@ -22,6 +22,8 @@ myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
+# A block that names no language is a picture, or what a program writes.
+highlight_language = "none"
 # A page that no list of contents names is a mistake, and so is a link that leads nowhere.
 nitpicky = True
 
@@ -31,6 +33,8 @@ html_title = f"superd {release}"
 html_short_title = "superd"
 html_copy_source = False
 html_show_copyright = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 # Source, name, description, authors, section. Each page has a section NAME of its own, and so needs no description.
 man_pages = [
