@@ -184,7 +184,9 @@ def _picture(result: dict[str, Any], path: Path) -> str:
 def _publish(result: dict[str, Any], text: str) -> None:
     """The page, its picture, and the run itself, which a quick one is compared with."""
     drawn = _picture(result, PICTURE)
-    shown = f"![The figures as bars]({PICTURE.name})\n\n{text}" if PICTURE.exists() else text
+    shown = (
+        f"[![The figures as bars]({PICTURE.name})]({PICTURE.name})\n\n{text}" if PICTURE.exists() else text
+    )
     PAGE.write_text(publish(PAGE.read_text("utf-8"), shown), "utf-8")
     PUBLISHED.write_text(json.dumps(result, separators=(",", ":")) + "\n", "utf-8")
     _say(f"{PAGE}, {PUBLISHED}{drawn}")
