@@ -29,6 +29,8 @@ nitpicky = True
 
 # Everything that it needs comes with it: no page asks another host for anything. Man pages can be built without it.
 html_theme = "furo" if find_spec("furo") else "alabaster"
+# The default underlines names, which look like links then.
+pygments_dark_style = "github-dark"
 html_title = f"superd {release}"
 html_short_title = "superd"
 html_copy_source = False
