@@ -473,11 +473,11 @@ def test_the_report_for_programs() -> None:
 
 def test_the_manual_has_every_finding_with_its_severity() -> None:
     page = (ROOT / "docs/reference/superctl.md").read_text()
-    rows = re.findall(r"^\| `([a-z-]+)` \| (note|warning|fault) \|", page, re.MULTILINE)
+    rows = re.findall(r"^`([a-z-]+)` \((note|warning|fault)\)$", page, re.MULTILINE)
     assert dict(rows) == {name: severity.value for name, severity in SEVERITIES.items()}
     assert len(rows) == len(SEVERITIES)
     for check in CHECKS:
-        assert f"`{check.id}`" in page
+        assert f"\n### {check.id}\n" in page
 
 
 # --- facts -----------------------------------------------------------------------------------------------------------
@@ -572,17 +572,17 @@ def test_settings_policy_and_services_are_read_as_superd_reads_them(tmp_path: Pa
     config, policy = tmp_path / "superd.toml", tmp_path / "policy.d"
     policy.mkdir()
     config.write_text(f'policy_dir = "{policy}"\nconnections = 7\n')
-    seen = examine([], {}, str(config), None)
+    seen = examine(Instance(), ["superd", "--config", str(config)], {}, None)
     assert isinstance(seen, Examination)
     assert not any((seen.settings, seen.policy, seen.doubts, seen.services))
     assert seen.chosen is not None
     assert seen.chosen.connections == 7
     (policy / "a.toml").write_text('[[deny]]\nmethods = ["nothing.*"]\n')
-    seen = examine(["superd", f"--config={config}"], {}, "/nonexistent", None)
+    seen = examine(Instance(), ["superd", f"--config={config}"], {}, None)
     assert isinstance(seen, Examination)
     assert [(doubt.line, doubt.key) for doubt in seen.doubts] == [(1, "methods")]
     (policy / "a.toml").write_text("quux = 1\n")
-    seen = examine([], {"SUPERD_CONFIG": str(config)}, "/nonexistent", None)
+    seen = examine(Instance(), ["superd"], {"SUPERD_CONFIG": str(config)}, None)
     assert isinstance(seen, Examination)
     assert [(fault.source, fault.line) for fault in seen.policy] == [(str(policy / "a.toml"), 1)]
 
@@ -590,7 +590,7 @@ def test_settings_policy_and_services_are_read_as_superd_reads_them(tmp_path: Pa
 def test_wrong_settings_have_their_lines(tmp_path: Path) -> None:
     config = tmp_path / "superd.toml"
     config.write_text('# x\nbuiltin_services = [\n  "echo",\n  "ehco",\n]\nquux = 1\n')
-    seen = examine([], {"SUPERD_LOG_LEVEL": "loud"}, str(config), None)
+    seen = examine(Instance(), ["superd", "--config", str(config)], {"SUPERD_LOG_LEVEL": "loud"}, None)
     assert isinstance(seen, Examination)
     places = {(fault.source, fault.line, fault.key) for fault in seen.settings}
     assert places == {
@@ -600,7 +600,7 @@ def test_wrong_settings_have_their_lines(tmp_path: Path) -> None:
     }
     assert seen.chosen is None
     config.write_text("quux = [\n")
-    seen = examine([], {}, str(config), None)
+    seen = examine(Instance(), ["superd", "--config", str(config)], {}, None)
     assert isinstance(seen, Examination)
     assert [(fault.line, fault.key) for fault in seen.settings] == [(None, "")]
 
@@ -611,11 +611,11 @@ def test_a_service_that_ends_the_process_or_writes_is_no_harm(
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "loud.py").write_text("print('{}')\nraise RuntimeError('why')\n")
     (tmp_path / "gone.py").write_text("import os\nos._exit(3)\n")
-    seen = examine(["superd", "--service=loud:x"], {}, "/nonexistent", None)
+    seen = examine(Instance(), ["superd", "--config=/dev/null", "--service=loud:x"], {}, None)
     assert isinstance(seen, Examination)
     assert len(seen.services) == 1
     assert "loud:x" in seen.services[0]
-    gone = examine(["superd", "--service", "gone:x"], {}, "/nonexistent", None)
+    gone = examine(Instance(), ["superd", "--config=/dev/null", "--service", "gone:x"], {}, None)
     assert gone == Unknown("the configuration could not be examined: status 3")
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from superd.ctl.doctor.facts import Facts, Fault, UnitFacts
 from superd.ctl.doctor.findings import Finding, Unknown, found, unchecked, well
-from superd.ctl.doctor.mending import drop_in, edit, install_again, leave_out, systemctl
+from superd.ctl.doctor.mending import drop_in, edit, install_again, leave_out, of_instance, systemctl
 from superd_client.builtin import Status
 from superd_client.instances import Instance
 
@@ -98,10 +98,15 @@ def check_configuration(facts: UnitFacts) -> Iterator[Finding]:
         yield unchecked(Unknown(f"need root: {hidden[0].source} may not be read"))
     faults = [_setting(fault, instance) for fault in seen.settings if fault not in hidden]
     faults += [
-        found("service-broken", text, f"superd --check && {_restart(instance)}") for text in seen.services
+        found("service-broken", text, f"{of_instance('superd', instance, '--check')} && {_restart(instance)}")
+        for text in seen.services
     ]
     faults += [
-        found("listen-address-wrong", text, f"superd --check && {_restart(instance)}")
+        found(
+            "listen-address-wrong",
+            text,
+            f"{of_instance('superd', instance, '--check')} && {_restart(instance)}",
+        )
         for text in seen.addresses
     ]
     yield from faults

@@ -5,7 +5,7 @@ from typing import Final
 
 from superd.ctl.doctor.facts import Facts, Node, Place, UnitFacts
 from superd.ctl.doctor.findings import Finding, Unknown, found, unchecked, well
-from superd.ctl.doctor.mending import start_again, systemctl
+from superd.ctl.doctor.mending import of_instance, start_again, systemctl
 from superd.ctl.doctor.units import Unit
 
 #: What everybody needs on the folder to come to the socket: to go through.
@@ -97,7 +97,7 @@ def check_mode(facts: UnitFacts) -> Iterator[Finding]:
         yield found(
             "socket-for-everybody",
             f"everybody may connect to {place.path}: the policy alone says who may call what",
-            "superctl policy show",
+            of_instance("superctl", facts.instance, "policy", "show"),
         )
 
 

@@ -9,11 +9,14 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from superd.ctl.doctor.asking import Answer, RunAs, ask
 from superd.ctl.doctor.facts import Chosen, Examination, Fault
 from superd.ctl.doctor.findings import Unknown
+from superd.ctl.doctor.mending import options_of
+from superd_client.instances import Instance
 
 #: Seconds for it. A service may read much when it is imported.
 EXAMINE_SECONDS: Final = 20.0
@@ -29,10 +32,10 @@ OPTIONAL: Final = ("uvloop", "orjson")
 
 
 def examine(
-    argv: Sequence[str], environment: Mapping[str, str], config: str, run_as: RunAs | None
+    instance: Instance, argv: Sequence[str], environment: Mapping[str, str], run_as: RunAs | None
 ) -> Examination | Unknown:
-    """Read what a superd with this command line and these variables would; `config` is its file if they name none."""
-    command = [sys.executable, "-I", "-c", _CODE, json.dumps(sys.path), config, *argv[1:]]
+    """Read what this superd would, started with this command line and these variables."""
+    command = [sys.executable, "-I", "-c", _CODE, json.dumps(sys.path), *options_of(instance), *argv[1:]]
     seen: Answer | Unknown = Unknown("")
     for account in (run_as, None) if run_as is not None else (None,):
         seen = ask(command, seconds=EXAMINE_SECONDS, environment=environment, run_as=account)
@@ -88,20 +91,18 @@ def main(argv: Sequence[str]) -> None:
 def _examine(argv: Sequence[str]) -> dict[str, Any]:
     libraries = {name: _why_not(name) for name in OPTIONAL}
     try:
-        from pathlib import Path
-
         from superd.settings import SettingsError, load_settings
+        from superd_client.instances import make_instance
     except Exception as error:  # noqa: BLE001 - half an installation may raise anything
         from superd.incomplete import explain
 
         return {"libraries": {**libraries, "superd": explain(error)}}
-    default, *words = argv
-    arguments, _ = _parser().parse_known_args(words)
-    given = arguments.config or os.environ.get("SUPERD_CONFIG")
-    config = Path(given or default) if given or Path(default).exists() else None
+    arguments, _ = _parser().parse_known_args(argv)
     try:
         settings = load_settings(
-            config=config, overrides={"listen": arguments.listen, "services": arguments.service}
+            config=arguments.config,
+            instance=make_instance(arguments.instance, user=arguments.user),
+            overrides={"listen": arguments.listen, "services": arguments.service},
         )
     except SettingsError as error:
         return {"libraries": libraries, "settings": [_with_line(*problem) for problem in error.problems]}
@@ -122,7 +123,7 @@ def _look_further(settings: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"addresses": wrong_addresses(settings.listen)}
     try:
         accesses = offered(settings).accesses
-        loaded = load_policy(settings, accesses, daemon_account())
+        loaded = load_policy(settings, accesses, daemon_account(settings.instance))
     except StartError as error:
         return {**found, "services": [str(error)]}
     except PolicyError as error:
@@ -133,7 +134,9 @@ def _look_further(settings: Any) -> dict[str, Any]:
 def _parser() -> argparse.ArgumentParser:
     """Those of superd's options that matter to its settings."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--config")
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--instance", default="")
+    parser.add_argument("--user", action="store_true")
     parser.add_argument("--listen", action="append")
     parser.add_argument("--service", action="append")
     return parser
@@ -149,7 +152,6 @@ def _line_of(file: str, key: str) -> int | None:
 
     try:
         import tomllib
-        from pathlib import Path
 
         text = Path(file).read_text("utf-8")
         tomllib.loads(text)

@@ -10,7 +10,7 @@ from typing import Final
 from superd import __version__
 from superd.ctl.doctor.asking import RunAs
 from superd.ctl.doctor.examining import examine
-from superd.ctl.doctor.facts import Accounts, Examination, Exposure, Facts, Place, Probe, UnitFacts
+from superd.ctl.doctor.facts import Accounts, Examination, Exposure, Facts, Place, Probe, Space, UnitFacts
 from superd.ctl.doctor.findings import Unknown
 from superd.ctl.doctor.host import (
     descriptors_of,
@@ -24,16 +24,15 @@ from superd.ctl.doctor.places import look_at, room_in
 from superd.ctl.doctor.units import Unit, show_sockets, show_units, show_version
 from superd.ctl.session import Session
 from superd.policy_names import BOOTED
-from superd_client.address import Address, SocketKind
 from superd_client.builtin import Nothing, Status, status
 from superd_client.errors import SuperdError
-from superd_client.instances import Instance, instance_at
+from superd_client.instances import Instance
 
 #: Seconds for the daemon to say how it is, where the command line says nothing else. A healthy one takes a millisecond.
 STATUS_SECONDS: Final = 5.0
 
-#: Where services keep their data (StateDirectory=superd).
-_STATE: Final = "/var/lib/superd"
+#: Where systemd makes the folders of StateDirectory=.
+_STATES: Final = "/var/lib"
 
 #: What a unit has that was never loaded.
 _NO_UNIT: Final = Unit({})
@@ -41,7 +40,7 @@ _NO_UNIT: Final = Unit({})
 
 def gather(session: Session, *, seconds: float | None, probe: bool) -> Facts:
     """All facts about the superd at the address of the session; `probe` makes a call also where that starts it."""
-    instance = _instance(session.address) if BOOTED.is_dir() else None
+    instance = session.address.instance if BOOTED.is_dir() else None
     wait = STATUS_SECONDS if seconds is None else seconds
     if instance is None:
         return _socket_alone(session, wait)
@@ -71,16 +70,9 @@ def gather(session: Session, *, seconds: float | None, probe: bool) -> Facts:
         exposure=_exposure(service, instance),
         journal=look_at_journal(),
         run=room_in(os.path.dirname(session.address.path or "/run/")) or room_in("/run"),  # noqa: PTH120
-        state=None if instance.user else room_in(_STATE),
+        state=_state(service, instance),
         version=__version__,
     )
-
-
-def _instance(address: Address) -> Instance | None:
-    """Whose units they are; those of an instance listen for streams."""
-    if address.path is None or address.kind is not SocketKind.STREAM:
-        return None
-    return instance_at(address.path)
 
 
 def _socket_alone(session: Session, seconds: float) -> Facts:
@@ -135,7 +127,7 @@ def _accounts(service: Unit | Unknown, socket: Unit | Unknown) -> Accounts:
 
 def _examination(service: Unit | Unknown, accounts: Accounts, instance: Instance) -> Examination | Unknown:
     unit = _NO_UNIT if isinstance(service, Unknown) else service
-    return examine(unit.argv, unit.environment, instance.config_path, _account(unit, accounts))
+    return examine(instance, unit.argv, unit.environment, _account(unit, accounts))
 
 
 def _account(unit: Unit, accounts: Accounts) -> RunAs | None:
@@ -155,6 +147,14 @@ def _exposure(service: Unit | Unknown, instance: Instance) -> Exposure | Unknown
     if instance.user or not service.is_loaded:
         return None
     return exposure_of(instance.service_unit)
+
+
+def _state(service: Unit | Unknown, instance: Instance) -> Space | None:
+    """The room for what services keep."""
+    if isinstance(service, Unknown) or instance.user:
+        return None
+    folder, *_ = service.get("StateDirectory").split() or [""]
+    return room_in(f"{_STATES}/{folder}") if folder else None
 
 
 def _kernel() -> tuple[int, int]:

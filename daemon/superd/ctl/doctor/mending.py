@@ -36,6 +36,16 @@ def systemctl(instance: Instance, *words: str) -> str:
     return shlex.join((*instance.systemctl, *words))
 
 
+def of_instance(program: str, instance: Instance, *words: str) -> str:
+    """A command of superd's own programs, for the instance."""
+    return shlex.join([program, *options_of(instance), *words])
+
+
+def options_of(instance: Instance) -> list[str]:
+    """The options of superd and superctl that name it."""
+    return [*(["--user"] if instance.user else []), *(["--instance", instance.name] if instance.name else [])]
+
+
 def start_again(instance: Instance) -> str:
     """Forget failures, and listen."""
     reset = systemctl(instance, "reset-failed", instance.service_unit, instance.socket_unit)

@@ -35,6 +35,7 @@ PROPERTIES: Final = (
     "TimeoutStopUSec",
     "WatchdogUSec",
     "FileDescriptorStoreMax",
+    "StateDirectory",
     "PrivateUsers",
     "ProtectProc",
     "Listen",
