@@ -4,7 +4,7 @@ import gc
 import sys
 from collections.abc import Sequence
 
-from superd.incomplete import BROKEN, explain, how_to_mend
+from superd.incomplete import BROKEN, INCOMPLETE_STATUS, explain
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,10 +25,10 @@ def _give_up(error: Exception) -> int:
     """Tell people and systemd, which tries again, that there is half an installation; the status to exit with."""
     from superd.sd.notify import Notifier  # noqa: PLC0415 - no usual start comes here
 
-    text = f"{explain(error)}. Mend it with: {how_to_mend()}"
+    text = explain(error)
     Notifier.from_environment().status(text)
     sys.stderr.write(f"superd: {text}\n")
-    return 1
+    return INCOMPLETE_STATUS
 
 
 if __name__ == "__main__":

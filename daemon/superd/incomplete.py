@@ -1,31 +1,54 @@
 """What to say where superd's own modules, or the libraries that they need, cannot be imported.
 
 An upgrade that ended half-way, or a file that is gone, would else be a traceback. The standard library alone is needed here.
+Where superd itself is not there, the program that imports it says the same (packaging/program.in).
 """
 
-import os
+from pathlib import Path
 from typing import Final
-
-#: Where dpkg notes the files of superd's package; not there where superd was installed otherwise.
-DPKG_FILES: Final = "/var/lib/dpkg/info/superd.list"
-
 
 #: What half an installation raises when it is imported: modules or names that are not there, files that are cut off, and what
 #: pydantic says where its two halves are of different versions.
 BROKEN: Final = (ImportError, SyntaxError, SystemError)
 
+#: The status to exit with: EX_CONFIG of sysexits.h.
+INCOMPLETE_STATUS: Final = 78
 
-def explain(error: Exception) -> str:
-    """What is wrong with the installation, and where it shows."""
-    import traceback  # noqa: PLC0415 - a start does without
+#: Where dpkg notes the files of its packages.
+DPKG_INFO: Final = "/var/lib/dpkg/info"
 
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f"; at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-    return f"the installation is incomplete: {type(error).__name__}: {error}{place}"
+#: The packages that have what superd imports. All but the first are of Debian 13: for Debian 12 superd brings the modules itself.
+PACKAGES: Final = (
+    "superd",
+    "python3-superd-client",
+    "python3-pydantic",
+    "python3-pydantic-core",
+    "python3-structlog",
+    "python3-uvloop",
+    "python3-orjson",
+    "python3-systemd",
+)
 
 
-def how_to_mend(package_files: str | os.PathLike[str] = DPKG_FILES) -> str:
-    """The command that completes it."""
-    if os.path.exists(package_files):  # noqa: PTH110 - a start without pathlib
-        return "dpkg --configure -a && apt-get install --reinstall superd"
-    return "make install"
+def explain(error: Exception, dpkg_info: str = DPKG_INFO) -> str:
+    """What is wrong with the installation, and the command that completes it, in one line."""
+    return f"{describe(error)}. As root: {how_to_mend(dpkg_info)}"
+
+
+def describe(error: Exception) -> str:
+    """What is wrong with the installation, in one line."""
+    fault = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"the installation is not complete ({fault})"
+
+
+def how_to_mend(dpkg_info: str = DPKG_INFO) -> str:
+    """The command that completes the installation."""
+    packages = [name for name in PACKAGES if _is_known(dpkg_info, name)]
+    if "superd" not in packages:
+        return "make install"
+    return f"dpkg --configure -a && apt-get install --reinstall {' '.join(packages)}"
+
+
+def _is_known(dpkg_info: str, package: str) -> bool:
+    """Whether dpkg knows the package; a package of one architecture may have it in its name."""
+    return any(Path(dpkg_info).glob(f"{package}.list")) or any(Path(dpkg_info).glob(f"{package}:*.list"))

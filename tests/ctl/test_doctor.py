@@ -171,7 +171,7 @@ BAD: Final[Mapping[str, tuple[Facts, str]]] = {
         "mkdir -p /var/log/journal",
     ),
     "libraries-broken": (
-        seen(libraries={"superd": "the installation is incomplete"}, chosen=None),
+        seen(libraries={"superd": "the installation is not complete"}, chosen=None),
         "apt-get install --reinstall superd",
     ),
     "listen-address-wrong": (seen(addresses=("'x' is no address",)), "superd --check"),
@@ -644,8 +644,8 @@ def test_half_an_installation_is_told_without_its_libraries(process: Superctl, t
         status, doctor, report = process("status"), process("doctor"), process("doctor", "--json")
     finally:
         os.environ["PYTHONPATH"] = path
-    said = "the installation is incomplete: ModuleNotFoundError"
-    assert (status.status, status.err.startswith(f"superctl: {said}")) == (ExitStatus.FAILED, True)
+    said = "the installation is not complete (ModuleNotFoundError"
+    assert (status.status, status.err.startswith(f"superctl: {said}")) == (ExitStatus.INCOMPLETE, True)
     assert (doctor.status, doctor.err) == (ExitStatus.FAILED, "")
     assert said in doctor.out
     (finding,) = json.loads(report.out)["findings"]

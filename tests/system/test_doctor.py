@@ -323,7 +323,7 @@ def test_half_a_library(healthy: Guest) -> None:
         healthy.exec("mv", file, f"{file}.gone")
         healthy.exec("rm", "-rf", "/usr/lib/superd/pydantic/__pycache__")
         healthy.exec("systemctl", "start", "superd.service", check=False)
-        said = "the installation is incomplete: "
+        said = "the installation is not complete ("
         healthy.wait_until("it says so", lambda: said in healthy.show("superd.service", "StatusText"))
         report = examine(healthy)
         assert report.faults == {"libraries-broken"}

@@ -19,6 +19,8 @@ class ExitStatus(IntEnum):
     UNKNOWN = 5
     #: The answer came and could not be written to standard output, or its bytes to the file of --output.
     NOT_WRITTEN = 6
+    #: A module of superd or of a library cannot be imported: superd.incomplete. Nothing was sent.
+    INCOMPLETE = 78
     #: Ctrl-C: 128 + SIGINT, as the shell reports it.
     INTERRUPTED = 130
     #: The reader of standard output went away: 128 + SIGPIPE.

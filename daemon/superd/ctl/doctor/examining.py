@@ -94,9 +94,9 @@ def _examine(argv: Sequence[str]) -> dict[str, Any]:
         from superd.settings import SettingsError, load_settings
         from superd_client.instances import make_instance
     except Exception as error:  # noqa: BLE001 - half an installation may raise anything
-        from superd.incomplete import explain
+        from superd.incomplete import describe
 
-        return {"libraries": {**libraries, "superd": explain(error)}}
+        return {"libraries": {**libraries, "superd": describe(error)}}
     arguments, _ = _parser().parse_known_args(argv)
     try:
         settings = load_settings(
