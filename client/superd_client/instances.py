@@ -48,7 +48,7 @@ class Instance(NamedTuple):
 
     @property
     def account(self) -> str:
-        """The user that the system's unit runs it as (systemd/superd.sysusers.conf, User= of superd@.service)."""
+        """The user that the system's unit runs it as (superd.sysusers.conf, superd@.socket)."""
         return f"superd-{self.name}" if self.name else _PLAIN
 
     @property

@@ -30,7 +30,7 @@ def instances(guest: Guest) -> Iterator[Guest]:
     yield guest
     guest.exec("systemctl", "stop", "superd@*.socket", "superd@*.service")
     guest.exec("systemctl", "reset-failed")
-    guest.exec("sh", "-c", f"rm -rf {FOLDER}/* /var/lib/superd-* /var/lib/private/superd-*")
+    guest.exec("sh", "-c", f"rm -rf {FOLDER}/* /var/lib/superd-*")
 
 
 @pytest.fixture
@@ -64,26 +64,13 @@ def test_the_first_call_starts_an_instance_as_a_user_of_its_own(inventory: Guest
     assert "connection" in inventory.show("superd@inventory.service", "StatusText")
     process = process_of(inventory, "superd@inventory.service")
     uid = int(process["Uid"].split("\t")[0])
-    assert uid >= 61184, "systemd found it: uid ranges of systemd, DynamicUser="
+    assert str(uid) == inventory.exec("id", "--user", "superd-inventory").stdout.strip()
     assert process["Seccomp"] == "2"
     assert process["CapBnd"] == process["CapPrm"] == "0" * 16
-    state = inventory.exec("stat", "--format=%A %u", "/var/lib/private/superd-inventory").stdout
+    state = inventory.exec("stat", "--format=%A %u", "/var/lib/superd-inventory").stdout
     assert state == f"drwx------ {uid}\n"
     entry = inventory.wait_for_entry("_SYSTEMD_UNIT=superd@inventory.service", "SYSLOG_IDENTIFIER=superd")
     assert entry["_UID"] == str(uid)
-
-
-def test_an_instance_keeps_its_state_and_takes_a_user_that_the_host_has(inventory: Guest) -> None:
-    ask(inventory, "inventory", "inventory.add", "sku=A-1", "quantity:=2", "name=kettle")
-    inventory.systemctl("stop", "superd@inventory.service")
-    inventory.exec("useradd", "--system", "--no-create-home", "superd-inventory")
-    try:
-        assert ask(inventory, "inventory", "inventory.lookup", "sku=A-1")["quantity"] == 2
-        uid = inventory.exec("id", "--user", "superd-inventory").stdout.strip()
-        assert process_of(inventory, "superd@inventory.service")["Uid"].split("\t")[0] == uid
-        inventory.systemctl("stop", "superd@inventory.service")
-    finally:
-        inventory.exec("userdel", "superd-inventory")
 
 
 def test_two_instances_beside_the_plain_superd_know_nothing_of_each_other(inventory: Guest) -> None:
@@ -153,6 +140,15 @@ def test_a_restart_of_an_instance_is_invisible_to_a_connection(inventory: Guest)
     assert counts["answered"] > 1
 
 
+def test_a_stop_of_an_instance_is_told_from_a_restart(inventory: Guest) -> None:
+    with inventory.popen(*python("held"), INVENTORY) as held:
+        assert held.stdout is not None
+        assert held.stdout.readline() == "begun\n"
+        inventory.systemctl("stop", "superd@inventory.service", "superd@inventory.socket")
+        counts = json.loads(held.communicate(timeout=60)[0])
+    assert counts["goaway"] == counts["lost"] == 1
+
+
 def test_enabling_an_instance_means_enabling_its_socket(inventory: Guest) -> None:
     inventory.systemctl("enable", "superd@inventory.service")
     assert inventory.exec("systemctl", "is-enabled", "superd@inventory.socket").stdout == "enabled\n"
@@ -165,15 +161,8 @@ def test_an_operator_does_what_the_page_says(instances: Guest, tmp_path: Path) -
         for block in blocks((HOWTO / "run-instances.md").read_text("utf-8"), tmp_path):
             if block.kind in {"console", "sh"}:
                 reader.follow(block)
-    assert reader.checked == 7
-    assert (
-        instances.exec("stat", "--format=%U", "/var/lib/private/superd-inventory").stdout
-        == "superd-inventory\n"
-    )
+    assert reader.checked == 6
     instances.systemctl("disable", "superd@inventory.socket")
-    instances.systemctl("stop", "superd@inventory.socket", "superd@inventory.service")
-    instances.exec("userdel", "superd-inventory")
-    instances.path("/etc/sysusers.d/superd-inventory.conf").unlink()
 
 
 def why_not(guest: Guest, unit: str) -> str:
@@ -256,9 +245,16 @@ def test_a_user_has_a_superd_of_his_own(alices: Guest) -> None:
     assert call_as(alices, "member", f"--socket={RUNTIME}/superd/superd.sock", "echo.echo").returncode != 0
     as_alice(alices, "systemctl", "--user", "reload", "superd.service")
     as_alice(alices, "systemctl", "--user", "restart", "superd.service")
+    since = now()
     stop = as_alice(alices, "superctl", "--user", "call", "superd.stop", check=False)
     assert "use systemctl --user stop superd.service" in stop.stderr
-    as_alice(alices, "systemctl", "--user", "disable", "superd.socket")
+    as_alice(alices, "systemctl", "--user", "disable", "--now", "superd.socket")
+    as_alice(alices, "systemctl", "--user", "stop", "superd.service")
+    said = messages(
+        alices.journal("_SYSTEMD_USER_UNIT=superd.service", "SYSLOG_IDENTIFIER=superd", since=since)
+    )
+    assert any(line.startswith("stopped") for line in said)
+    assert not any("left to the next process" in line for line in said), "it knows a stop from a restart"
 
 
 def test_a_user_has_instances_and_policies_of_his_own(alices: Guest) -> None:
