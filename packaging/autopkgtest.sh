@@ -43,8 +43,9 @@ make_layer() {
     mv -T "$layer.part" "$layer"
 }
 
+# autopkgtest sees the tests alone: with the rest of debian/ it would build the packages.
 run_test() {
-    local guest=superd-$release-$1-$$ status=0 binds=(--bind-ro "$debs:/srv/debs" --bind-ro "$here/deb:/srv/superd/debian")
+    local guest=superd-$release-$1-$$ status=0 binds=(--bind-ro "$debs:/srv/debs" --bind-ro "$here/deb/tests:/srv/superd/debian/tests")
     local variables=(--env=DEBS=/srv/debs)
     if [ -n "${PREVIOUS_DEBS:-}" ]; then
         binds+=(--bind-ro "$(realpath "$PREVIOUS_DEBS"):/srv/previous")
