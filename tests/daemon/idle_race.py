@@ -57,7 +57,7 @@ STEPS: Final = {
 }
 
 #: Peers who come at one step, at most.
-AT_ONCE: Final = 6
+AT_ONCE: Final = 8
 
 PEERS: Final = 16
 PATIENCE: Final = 10.0

@@ -94,6 +94,7 @@ def test_the_shell_calls_the_services_of_two_other_pages(
         for block in done_of(read(page), tmp_path):
             if block.file is not None:
                 reader.follow(block)
+    reader.type("export STATE_DIRECTORY=.", "")
     services = "--service counters_service:service", "--service files_service:service"
     follow(reader, done_of(read("call-from-the-shell.md"), tmp_path), f"--listen {address}", *services)
     assert reader.checked == 17
