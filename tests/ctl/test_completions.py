@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -42,7 +42,7 @@ def fixture_scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Typist:
-    """Types a line, asks for all completions, and reads the words that the line has then."""
+    """Types lines, asks for all completions of each, and reads the words that it has then."""
 
     def __init__(self, scripts: Path, folder: Path, environment: dict[str, str]) -> None:
         self.scripts, self.folder = scripts, folder
@@ -57,27 +57,28 @@ class Typist:
             "ZDOTDIR": str(folder),
         }
 
-    def bash(self, line: str) -> set[str]:
+    def bash(self, *lines: str) -> list[set[str]]:
         setup = self.folder / "bashrc"
         setup.write_text(
             f"PS1='ready> '\nsource {self.scripts}/superctl.bash\nsource {self.scripts}/superd.bash\n"
         )
         # Meta-* inserts all completions.
-        return self._at_a_prompt("bash", ["--rcfile", str(setup), "--noprofile", "-i"], f"{line}\x1b*")
+        return self._at_a_prompt("bash", ["--rcfile", str(setup), "--noprofile", "-i"], "\x1b*", lines)
 
-    def zsh(self, line: str) -> set[str]:
+    def zsh(self, *lines: str) -> list[set[str]]:
         (self.folder / ".zshrc").write_text(
             f"PS1='ready> '\nfpath=({self.scripts} $fpath)\nautoload -Uz compinit\ncompinit -u -D\n"
             "zstyle ':completion:all-matches::::' completer _all_matches _complete\n"
             "zstyle ':completion:all-matches:*' insert true\n"
             "zle -C all-matches complete-word _generic\nbindkey '^Xa' all-matches\n"
         )
-        return self._at_a_prompt("zsh", ["-o", "nopromptsp", "-i"], f"{line}\x18a")
+        return self._at_a_prompt("zsh", ["-o", "nopromptsp", "-i"], "\x18a", lines)
 
-    def fish(self, line: str) -> set[str]:
-        scripts = " ".join(f"source {self.scripts}/{program}.fish;" for program in ("superctl", "superd"))
+    def fish(self, *lines: str) -> list[set[str]]:
+        sources = "".join(f"source {self.scripts}/{program}.fish\n" for program in ("superctl", "superd"))
+        program = f"{sources}for line in $argv; complete --do-complete $line; echo; end"
         done = subprocess.run(
-            ["fish", "--no-config", "--command", f"{scripts} complete --do-complete $argv[1]", line],
+            ["fish", "--no-config", "--command", program, *lines],
             env=self._environment,
             cwd=self.folder,
             capture_output=True,
@@ -85,21 +86,24 @@ class Typist:
             check=True,
         )
         assert done.stderr == ""
-        return {each.partition("\t")[0] for each in done.stdout.splitlines()}
+        answers = done.stdout.removesuffix("\n").split("\n\n")
+        return [{each.partition("\t")[0] for each in answer.splitlines() if each} for answer in answers]
 
-    def _at_a_prompt(self, shell: str, arguments: list[str], keys: str) -> set[str]:
-        words = self.folder / "words"
+    def _at_a_prompt(
+        self, shell: str, arguments: list[str], complete: str, lines: Sequence[str]
+    ) -> list[set[str]]:
         with Terminal(arguments, self._environment, program=shell) as terminal:
             terminal.type(f"cd {self.folder}\r")
             terminal.expect("ready> .*ready> ")
-            # Control-A goes to the begin of the line, and control-E to its end.
-            terminal.type(f"{keys}\x01printf '%s\\n' \x05 >{words}; exit\r")
-            terminal.finish()
-        line = keys.rstrip("\x1b*\x18a")
-        typed = line.split()
-        found = words.read_text().splitlines()
-        assert found[: len(typed) - 1] == typed[:-1]
-        return set(found[len(typed) - 1 :])
+            return [self._complete(terminal, complete, line) for line in lines]
+
+    def _complete(self, terminal: Terminal, complete: str, line: str) -> set[str]:
+        # Control-A goes to the begin of the line, and control-E to its end.
+        terminal.type(f"{line}{complete}\x01printf '%s\\n' \x05 >words; echo wri''tten\r")
+        terminal.expect("written.*ready> ")
+        typed, words = line.split(), (self.folder / "words").read_text().splitlines()
+        assert words[: len(typed) - 1] == typed[:-1]
+        return set(words[len(typed) - 1 :])
 
 
 @pytest.fixture(name="typist")
@@ -112,7 +116,7 @@ def offering(*names: str) -> dict[str, object]:
     return {"methods": [{"name": name, "params": [], "result": {"schema": {}}} for name in names]}
 
 
-Offer = Callable[[str], set[str]]
+Offer = Callable[..., list[set[str]]]
 
 
 @pytest.fixture(params=["bash", "zsh", "fish"], name="offer")
@@ -123,25 +127,25 @@ def fixture_offer(request: pytest.FixtureRequest, typist: Typist) -> Offer:
     return offer
 
 
-@pytest.mark.parametrize(("line", "offered"), CASES.items(), ids=CASES)
-def test_what_is_offered(line: str, offered: set[str], offer: Offer) -> None:
-    assert offer(line) == offered
+def test_what_is_offered(offer: Offer) -> None:
+    assert dict(zip(CASES, offer(*CASES), strict=True)) == CASES
 
 
 def test_the_server_of_the_line_is_asked(offer: Offer, tmp_path: Path) -> None:
     with serve(tmp_path, {"rpc.discover": offering("other.method")}) as address:
-        assert offer(f"superctl --socket {address} call other.") == {"other.method"}
+        assert offer(f"superctl --socket {address} call other.") == [{"other.method"}]
 
 
 def test_nothing_that_a_server_says_is_carried_out(offer: Offer, tmp_path: Path) -> None:
     names = ["a.$(touch pwned)", "a.`touch pwned`", "a.b;touch", "a.'b", "a.good"]
     with serve(tmp_path, {"rpc.discover": offering(*names)}) as address:
-        assert offer(f"superctl call --socket {address} a.") == {"a.good"}
+        assert offer(f"superctl call --socket {address} a.") == [{"a.good"}]
     assert not (tmp_path / "pwned").exists()
 
 
 def test_without_a_server_there_is_nothing_to_choose_from(offer: Offer, tmp_path: Path) -> None:
-    assert offer(f"superctl --socket {tmp_path}/none call a.b") <= {"a.b"}
+    (offered,) = offer(f"superctl --socket {tmp_path}/none call a.b")
+    assert offered <= {"a.b"}
 
 
 def test_every_option_of_every_command(scripts: Path) -> None:

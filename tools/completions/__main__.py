@@ -224,7 +224,7 @@ def fish(program: str, lines: list[Line]) -> str:
         "fish",
         program,
         values=" ".join(map(_fish_text, values)),
-        server=" ".join(SERVER),
+        server=" ".join(name for name, _ in server_options(lines[0])),
         has_commands="true" if commands else "false",
         instances=INSTANCES.replace("\\", "\\\\"),
         lines="\n".join([*offered, *(each for line in lines for each in _fish_lines(program, line))]),
