@@ -23,7 +23,7 @@ from superd.deadlines import now_usec
 from superd.dispatch import Dispatcher
 from superd.guard import Guard
 from superd.idle_exit import IdleExit, usable_idle_exit
-from superd.journal import MessageId, get_logger, set_log_level
+from superd.journal import MessageId, get_logger, set_log_level, without_secrets
 from superd.lifecycle import Input, Lifecycle, State
 from superd.listeners import Listener
 from superd.parts import (
@@ -138,7 +138,7 @@ class Daemon:
             self._log.error(
                 "cannot start", message_id=MessageId.START_FAILED, reason=str(failure), exc_info=failure.cause
             )
-            self._notifier.status(f"cannot start: {failure}")
+            self._notifier.status(without_secrets(f"cannot start: {failure}"))
             self._lifecycle.advance(Input.FAILED)
             return failure.status
         self._lifecycle.advance(Input.DRAINED)

@@ -372,6 +372,11 @@ def never_show(texts: Iterable[str]) -> None:
     _never_shown.update(texts)
 
 
+def without_secrets(text: str) -> str:
+    """A text as a line would show it, for another place where people read it."""
+    return mask(text, _never_shown)
+
+
 def drop_unwanted(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """The first processor of structlog. Not structlog's own filter: a logger keeps that, once it was used."""
     if PRIORITIES[method] > _least:

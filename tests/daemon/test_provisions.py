@@ -17,7 +17,7 @@ from superd.peer import Caller
 from superd.provisions import CREDENTIAL_SIZE_MAX, Credentials, NoSuchCredential, NotProvided, Provisions
 from superd.service import Context, Service
 from tests.daemon.process import Superd, superd
-from tests.daemon.raw import request
+from tests.daemon.raw import PATIENCE, request
 
 SECRET: Final = 'corr"ect horse é'
 STARS: Final = "**********"
@@ -282,7 +282,6 @@ def test_a_start_that_fails_does_not_say_it_either(tmp_path: Path, unit: dict[st
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
-        manager.setblocking(False)
         environment = unit | {"NOTIFY_SOCKET": str(tmp_path / "notify")}
         service = "--service=tests.daemon.keeper:locked_out"
         daemon = Superd(f"--listen=unix:{path}", service, path=path, environment=environment)
@@ -290,8 +289,12 @@ def test_a_start_that_fails_does_not_say_it_either(tmp_path: Path, unit: dict[st
             assert daemon.ended() == 1
         finally:
             daemon.kill()
-        with pytest.raises(BlockingIOError):
-            manager.recv(4096)
+        manager.settimeout(PATIENCE)
+        status = manager.recv(4096).decode()
+        assert (
+            status
+            == f"STATUS=cannot start: the service keeper cannot start: RuntimeError: no login with {STARS}\n"
+        )
     assert f"the service keeper cannot start: RuntimeError: no login with {STARS}" in daemon.log
     assert not leaks(daemon.log)
 
