@@ -40,11 +40,13 @@ class Operator(Reader):
 
 @pytest.fixture
 def operated(listening: Guest) -> Iterator[Guest]:
-    """A guest in which superd has begun to run, with the users whom the pages name."""
+    """A guest in which superd was enabled and has begun to run, with the users whom the pages name."""
     if listening.exec("id", "guest", check=False).returncode:
         listening.exec("useradd", "--system", "--no-create-home", "--groups", "superd", "guest")
+    listening.systemctl("enable", "superd.socket")
     listening.exec("superctl", "status")
     yield listening
+    listening.systemctl("disable", "superd.socket")
     for file in LEFT:
         listening.path(file).unlink(missing_ok=True)
 
@@ -54,7 +56,7 @@ def operated(listening: Guest) -> Iterator[Guest]:
     [
         ("debug-with-journalctl.md", 16),
         ("restrict-who-may-call.md", 11),
-        ("run-and-administer.md", 3),
+        ("run-and-administer.md", 4),
         ("upgrade.md", 4),
     ],
 )
