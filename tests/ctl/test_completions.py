@@ -29,6 +29,8 @@ CASES: Final = {
     "superctl list --instance=inv": {"--instance=inventory"},
     "superctl policy te": {"test"},
     "superctl policy test --user roo": {"root"},
+    "superctl policy test --user root store.lo": {"store.lookup"},
+    "superctl policy test --user=root store.lo": {"store.lookup"},
     "superd --che": {"--check"},
     "superd --config ite": {"items.json"},
 }
@@ -57,13 +59,13 @@ class Typist:
             "ZDOTDIR": str(folder),
         }
 
-    def bash(self, *lines: str) -> list[set[str]]:
+    # Meta-* inserts all completions.
+    def bash(self, *lines: str, keys: str = "\x1b*") -> list[set[str]]:
         setup = self.folder / "bashrc"
         setup.write_text(
             f"PS1='ready> '\nsource {self.scripts}/superctl.bash\nsource {self.scripts}/superd.bash\n"
         )
-        # Meta-* inserts all completions.
-        return self._at_a_prompt("bash", ["--rcfile", str(setup), "--noprofile", "-i"], "\x1b*", lines)
+        return self._at_a_prompt("bash", ["--rcfile", str(setup), "--noprofile", "-i"], keys, lines)
 
     def zsh(self, *lines: str) -> list[set[str]]:
         (self.folder / ".zshrc").write_text(
@@ -129,6 +131,11 @@ def fixture_offer(request: pytest.FixtureRequest, typist: Typist) -> Offer:
 
 def test_what_is_offered(offer: Offer) -> None:
     assert dict(zip(CASES, offer(*CASES), strict=True)) == CASES
+
+
+def test_a_folder_may_be_followed_by_what_is_in_it(typist: Typist) -> None:
+    line = "superctl why --directory conf"
+    assert typist.bash(line, keys="\tsup\tend") == [{"configuration/superd/end"}]
 
 
 def test_the_server_of_the_line_is_asked(offer: Offer, tmp_path: Path) -> None:

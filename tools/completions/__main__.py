@@ -158,7 +158,8 @@ def zsh(program: str, lines: list[Line]) -> str:
     if commands:
         offered = "\n".join(f"        {shlex.quote(f'{line.command}:{line.help}')}" for line in commands)
         cases = "\n".join(
-            f"        {line.command})\n            _arguments -s \\\n            {specs[line.command]} && ret=0 ;;"
+            f"        {line.command})\n{_zsh_own(top, line)}"
+            f"            _arguments -s \\\n            {specs[line.command]} && ret=0 ;;"
             for line in commands
         )
         body = (
@@ -170,6 +171,17 @@ def zsh(program: str, lines: list[Line]) -> str:
         body = f"    _arguments -s \\\n            {specs['-']} && ret=0"
     server = " ".join(f"{name} '{'value' if option.value else ''}'" for name, option in server_options(top))
     return fill("zsh", program, server_options=server, body=body)
+
+
+def _zsh_own(top: Line, line: Line) -> str:
+    """Takes the options out of `server_options` that mean something else after this command."""
+    own = {name: option.value is None for name, option in server_options(line)}
+    others = (
+        name
+        for name, option in server_options(top)
+        if own.get(name, option.value is None) != (option.value is None)
+    )
+    return "".join(f"            unset 'server_options[{name}]'\n" for name in others)
 
 
 def _zsh_specs(program: str, line: Line) -> Iterator[str]:
