@@ -12,7 +12,8 @@ from superd.app import run
 from superd.journal import MessageId, configure_logging, get_logger
 from superd.parts import ExitStatus, examine
 from superd.sd.notify import Notifier
-from superd.settings import Settings, SettingsError, load_settings
+from superd.settings import Settings
+from superd.settings_sources import SettingsError, load_settings
 from superd_client.instances import make_instance
 
 

@@ -14,7 +14,8 @@ from superd.policy import Access
 from superd.policy_load import LoadedPolicy, PolicyError, load_policy, put_in_force
 from superd.policy_names import own_account
 from superd.report import Reporter
-from superd.settings import Change, Settings, SettingsError, compare, with_live
+from superd.settings import Change, Settings, compare, with_live
+from superd.settings_sources import SettingsError
 from superd.work import CallEnded
 from superd_client.administration import (
     REPORTED_MAX,

@@ -8,20 +8,10 @@ from typing import Annotated, Final
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from superd import __version__, settings
-from superd.settings import (
-    DRAIN_TIMEOUT_MAX,
-    IDLE_EXIT_MIN,
-    LIVE,
-    Change,
-    Problem,
-    Settings,
-    SettingsError,
-    compare,
-    load_settings,
-    parse_seconds,
-    with_live,
-)
+from superd import __version__, settings, settings_sources
+from superd.settings import LIVE, Change, Settings, compare, with_live
+from superd.settings_sources import Problem, SettingsError, load_settings
+from superd.settings_types import DRAIN_TIMEOUT_MAX, IDLE_EXIT_MIN, parse_seconds
 from superd_client.instances import Instance
 from superd_client.wire.limits import FRAME_SIZE_MAX, FRAME_SIZE_MIN
 
@@ -35,7 +25,7 @@ def bare_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Neither the files nor the environment of the machine that runs the tests."""
     for name in [name for name in os.environ if name.startswith("SUPERD_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(settings, "DEFAULT_CONFIG", tmp_path / "etc" / "superd.toml")
+    monkeypatch.setattr(settings_sources, "DEFAULT_CONFIG", tmp_path / "etc" / "superd.toml")
 
 
 @pytest.fixture
@@ -186,11 +176,11 @@ def test_a_key_that_is_like_no_other_may_be_of_a_newer_version(write: Write) -> 
 def test_a_key_of_an_older_version_says_since_when_it_is_none(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settings, "RETIRED", {"quux": "since 0.2.0 it is streams"})
+    monkeypatch.setattr(settings_sources, "RETIRED", {"quux": "since 0.2.0 it is streams"})
     write("superd.toml", "quux = 1\n")
     (problem,) = problems_of()
     assert problem.message == "there is no such key any more: since 0.2.0 it is streams"
-    assert not settings.RETIRED.keys() & Settings.model_fields.keys()
+    assert not settings_sources.RETIRED.keys() & Settings.model_fields.keys()
 
 
 def test_variables_that_are_no_settings_are_let_be(monkeypatch: pytest.MonkeyPatch) -> None:

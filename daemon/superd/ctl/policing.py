@@ -17,7 +17,7 @@ from superd.parts import StartError, offered
 from superd.policy import Decision, Policy, Rule, is_unit
 from superd.policy_load import LoadedPolicy, PolicyError, load_policy
 from superd.policy_names import daemon_account, find_gid
-from superd.settings import SettingsError, load_settings
+from superd.settings_sources import SettingsError, load_settings
 from superd_client.instances import Instance
 
 EPILOG: Final = """\

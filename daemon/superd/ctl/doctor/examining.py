@@ -91,7 +91,7 @@ def main(argv: Sequence[str]) -> None:
 def _examine(argv: Sequence[str]) -> dict[str, Any]:
     libraries = {name: _why_not(name) for name in OPTIONAL}
     try:
-        from superd.settings import SettingsError, load_settings
+        from superd.settings_sources import SettingsError, load_settings
         from superd_client.instances import make_instance
     except Exception as error:  # noqa: BLE001 - half an installation may raise anything
         from superd.incomplete import describe
