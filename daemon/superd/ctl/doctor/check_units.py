@@ -12,7 +12,7 @@ from superd_client.instances import Instance
 #: What the exit statuses of superd and of systemd's own part of a start say (systemd.exec(5)).
 _STATUSES: Final = {
     "1": "it failed",
-    "78": "the configuration is wrong",
+    "78": "the configuration is wrong, or the installation not complete",
     "203": "the program cannot be run",
     "209": "its standard output cannot be set up",
     "217": "its user does not exist",
