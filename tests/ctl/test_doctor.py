@@ -158,7 +158,7 @@ BAD: Final[Mapping[str, tuple[Facts, str]]] = {
         "systemctl revert superd.service",
     ),
     "group-missing": (
-        replace(WELL, accounts=Accounts({"superd": 990, "root": 0}, {"superd": None}, ("romd",))),
+        replace(WELL, accounts=Accounts({"superd": 990, "root": 0}, {"superd": None}, ())),
         "systemd-sysusers",
     ),
     "journal-rate-limit": (seen(chosen=CONNECTIONS._replace(log_level="debug")), "journalctl"),
@@ -187,6 +187,7 @@ BAD: Final[Mapping[str, tuple[Facts, str]]] = {
         "usermod --append --groups superd NAME",
     ),
     "orjson-missing": (seen(libraries={"orjson": "no"}), "apt-get install python3-orjson"),
+    "python-systemd-missing": (seen(libraries={"systemd.journal": "no"}), "apt-get install python3-systemd"),
     "package-files-changed": (
         replace(WELL, packages=(PACKAGE._replace(changed=("/usr/lib/superd/vendor/pydantic/main.py",)),)),
         "apt-get install --reinstall superd",

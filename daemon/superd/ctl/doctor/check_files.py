@@ -21,8 +21,17 @@ _NOT_ALLOWED: Final = "Permission denied"
 #: What comes of a library that is not there.
 _LIBRARIES: Final = {
     "uvloop": ("uvloop-missing", "uvloop", "superd runs on asyncio's own loop, and serves fewer calls"),
+    "systemd.journal": (
+        "python-systemd-missing",
+        "systemd",
+        "superctl why cannot read the journal",
+    ),
     "orjson": ("orjson-missing", "orjson", "long texts are written ten times as slowly"),
 }
+
+
+#: Names of packages at PyPI, where they are not those of Debian without python3-.
+_OF_PYPI: Final = {"systemd": "systemd-python"}
 
 
 def check_packages(facts: UnitFacts) -> Iterator[Finding]:
@@ -31,8 +40,8 @@ def check_packages(facts: UnitFacts) -> Iterator[Finding]:
     for each in halves:
         yield found(
             "package-half-configured",
-            f"{each.name} {each.version} is half installed (dpkg: {each.state}): an upgrade was interrupted",
-            "dpkg --configure -a",
+            f"{each.name} {each.version} is half installed (dpkg: {each.state}): an upgrade was interrupted, or a dependency is missing",
+            "dpkg --configure -a || apt-get install --fix-broken",
         )
     changed = [each for each in facts.packages if not isinstance(each.changed, Unknown) and each.changed]
     for each in changed:
@@ -64,7 +73,8 @@ def check_libraries(facts: UnitFacts) -> Iterator[Finding]:
         return
     for name in missing:
         finding, package, effect = _LIBRARIES[name]
-        source = f"apt-get install python3-{package}" if facts.packages else f"pip install {package}"
+        pip = _OF_PYPI.get(package, package)
+        source = f"apt-get install python3-{package}" if facts.packages else f"pip install {pip}"
         yield found(finding, f"{name} is not there ({seen.libraries[name]}): {effect}", source)
     if not missing:
         yield well("all libraries can be imported")

@@ -170,7 +170,7 @@ def check_callers(facts: Facts) -> Iterator[Finding]:
         return
     group, members = unit.get("SocketGroup"), facts.accounts.members
     open_to_all = int(unit.get("SocketMode") or "0666", 8) & 0o002
-    if group and not members and not open_to_all:
+    if facts.accounts.groups.get(group) is not None and not members and not open_to_all:
         yield found(
             "nobody-may-connect",
             f"the group {group} has no members: nobody but root may connect, and units with SupplementaryGroups={group}",

@@ -28,7 +28,7 @@ _CODE: Final = (
 )
 
 #: Libraries that superd can do without; the others are needed to read the settings at all.
-OPTIONAL: Final = ("uvloop", "orjson")
+OPTIONAL: Final = ("uvloop", "orjson", "systemd.journal")
 
 
 def examine(

@@ -98,6 +98,7 @@ SEVERITIES: Final[Mapping[str, Severity]] = {
             "journal-volatile",
             "nobody-may-connect",
             "orjson-missing",
+            "python-systemd-missing",
             "socket-for-everybody",
             "socket-only",
             "uvloop-missing",
