@@ -106,6 +106,7 @@ BENCH_FLAGS ?=
 .PHONY: bench
 bench: $(BENCH)/superd.ready ## superd and its peers, measured side by side; QUICK=1 for a look of three minutes
 	@$(BENCH_PYTHON) -m tests.bench $(if $(QUICK),--quick) $(if $(PUBLISH),--publish) $(BENCH_FLAGS)
+	@$(if $(QUICK)$(BENCH_FLAGS),,$(BENCH_PYTHON) -m tests.bench.imports)
 
 # The peers, in an environment of their own on the interpreter of `make install`: the distribution's runs Python code much faster than
 # one that was built without its optimizations. dbus-broker is unpacked and not installed: it would become the system's bus.

@@ -28,7 +28,8 @@ MASKED_MIN: Final = 4
 #: What a JSON schema says of a secret: `writeOnly` is JSON Schema's own word.
 SCHEMA_MARKS: Final[Mapping[str, bool]] = {"writeOnly": True, "x-sensitive": True}
 
-_SECRETS: Final = (SecretStr, SecretBytes, Secret)
+#: pydantic's secret types.
+SECRETS: Final = (SecretStr, SecretBytes, Secret)
 
 
 class Sensitive:
@@ -236,7 +237,7 @@ def _texts(value: object, *, hidden: bool) -> Iterator[str]:
 
 def _members(value: object) -> Iterable[tuple[object, bool]] | None:
     """What a value holds, and whether that is secret; None for one that holds nothing."""
-    if isinstance(value, _SECRETS):
+    if isinstance(value, SECRETS):
         return [(value.get_secret_value(), True)]
     if isinstance(value, BaseModel):
         marked = sensitive_fields(type(value))

@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from superd.handlers import kind_of
 from superd_client.contract import Method
-from superd_client.sensitive import SCHEMA_MARKS, is_revealed, revealed
+from superd_client.sensitive import SCHEMA_MARKS, SECRETS, is_revealed, revealed
 from superd_client.streams import Stream, Upload
 from superd_client.wire.errors import ErrorCode
 
@@ -55,6 +55,13 @@ class _Generator(GenerateJsonSchema):
     @override
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
+
+    @override
+    def default_schema(self, schema: Any) -> JsonSchemaValue:
+        """Leave out a default that is a secret: pydantic would show stars, or fails, as 2.10 does."""
+        if isinstance(schema.get("default"), SECRETS):
+            return self.generate_inner(schema["schema"])
+        return super().default_schema(schema)
 
     @override
     def generate_inner(self, schema: Any) -> JsonSchemaValue:

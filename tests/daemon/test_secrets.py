@@ -104,7 +104,7 @@ def test_a_traceback(client: Driver, daemon: Superd, method: Any) -> None:
         client.call(method, credentials(f"{PIN}x"))
     assert PASSWORD not in f"{raised.value!r} {raised.value.data}"
     assert raised.value.call_id is not None
-    daemon.wait_for({fail: "bad user=", lie: "promises: plain", parse: "input_type=str"}[method])
+    daemon.wait_for({fail: "bad user=", lie: "that its model promises", parse: "input_type=str"}[method])
     assert "Traceback (most recent call last):" in logged(daemon, raised.value.call_id)
 
 
@@ -134,5 +134,6 @@ def test_the_document_marks_what_is_secret(daemon: Superd) -> None:
     assert marked == {"user": False, "password": True, "key": True, "pin": True, "note": True}
     schemas = {each["name"]: each["schema"] for each in method["params"]}
     assert schemas["pin"]["type"] == "integer"
+    assert [name for name in ("password", "key", "pin") if "default" in schemas[name]] == []
     assert all(schemas[name]["writeOnly"] for name in ("password", "key", "pin", "note"))
     assert document["components"]["schemas"]["Token"]["properties"]["plain"]["x-sensitive"]
