@@ -114,10 +114,14 @@ def test_a_name_on_path_that_is_another_or_cannot_be_run_is_passed_over(bare: Pa
 
 
 def test_the_newest_of_pyenv(bare: Path) -> None:
-    for patch in (2, 9, 10):
-        path = bare / "pyenv" / "versions" / f"{HERE}.{patch}" / "bin" / f"python{HERE}"
-        newest = program(path, f'exec {sys.executable} "$@"')
-    assert find_interpreter(HERE) == newest
+    found = [
+        program(
+            bare / "pyenv" / "versions" / f"{HERE}.{patch}" / "bin" / f"python{HERE}",
+            f'exec {sys.executable} "$@"',
+        )
+        for patch in (2, 9, 10)
+    ]
+    assert find_interpreter(HERE) == found[-1]
 
 
 @pytest.mark.parametrize("named", ["folder", "program"])
