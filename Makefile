@@ -18,7 +18,7 @@ SYSCONFDIR ?= /etc
 INSTALL_PYTHON ?= /usr/bin/python3
 
 PACKAGES := client/superd_client daemon/superd examples/inventoryd examples/romd
-SHELL_SCRIPTS := $(wildcard .ci/run tools/*.sh tests/system/*.sh examples/*.sh packaging/*.sh $(addprefix packaging/deb/tests/,common.sh install remove upgrade))
+SHELL_SCRIPTS := $(wildcard .ci/run tools/*.sh tests/system/*.sh examples/*.sh packaging/*.sh $(addprefix packaging/deb/tests/,common.sh install remove states upgrade))
 # Twice quiet: errors alone.
 PIP := pip -qq --disable-pip-version-check --no-input
 PYTEST_FLAGS ?=
@@ -134,15 +134,6 @@ $(BENCH)/superd.ready: $(BENCH)/venv/.ready Makefile packaging/program.in $(shel
 	@$(BENCH)/venv/bin/$(PIP) install -c constraints.txt --no-build-isolation ./client ./daemon
 	@touch $@
 
-RELEASES ?= bookworm trixie
-# Where `make deb` puts the packages, a folder for each release; AUTOPKGTESTS: install, upgrade, remove, or all.
-DEBS ?= build/deb
-AUTOPKGTESTS ?=
-
-.PHONY: autopkgtest
-autopkgtest: ## Installs, upgrades and removes the packages of `make deb` in booted guests of both releases (as root)
-	@for release in $(RELEASES); do packaging/autopkgtest.sh $$release $(DEBS)/$$release $(AUTOPKGTESTS); done
-
 .PHONY: typing
 typing: $(READY) ## What mypy and pyright make of the public interface
 	@$(BIN)/pytest tests/typing $(PYTEST_FLAGS)
@@ -212,6 +203,14 @@ lint-deb: ## What lintian of each release says about the packages of make deb
 
 reproduce-deb: $(READY) ## Builds the packages of make deb again, elsewhere, and compares the bytes
 	@for release in $(RELEASES); do PIP='$(BIN)/pip' packaging/deb.sh reproduce $$release; done
+
+# The folder that has packages of each release, and which of packaging/deb/tests: install, upgrade, remove, states.
+DEBS ?= build/deb
+AUTOPKGTESTS ?=
+
+.PHONY: autopkgtest
+autopkgtest: ## Installs, upgrades, breaks and removes the packages of make deb in booted guests of each release (as root)
+	@for release in $(RELEASES); do packaging/autopkgtest.sh $$release $(DEBS)/$$release $(AUTOPKGTESTS); done
 
 # --- install it -----------------------------------------------------------------------------------------------------
 

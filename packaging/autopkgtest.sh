@@ -73,7 +73,7 @@ debs=$(realpath "${2:?which folder of packages?}")
 shift 2
 ls "$debs"/*.deb >/dev/null || die "there are no packages in $debs: make deb"
 "$boot" check
-[ $# -gt 0 ] || set -- install upgrade remove
+[ $# -gt 0 ] || set -- install upgrade remove states
 root=$("$here/root.sh" "$release")
 layer=${LAYERS:-$here/../build/guests}/$release
 make_layer

@@ -70,6 +70,19 @@ echo_call() { superctl call echo.echo "text=$1" | tr -d ' \n'; }
 # How many there are of an item.
 stock() { superctl call inventory.lookup "sku=$1" | sed -n 's/.*"quantity": *\([0-9]*\).*/\1/p'; }
 
+# until_says PATTERN COMMAND...: asks until it does.
+until_says() {
+    local pattern=$1 deadline=$((SECONDS + patience))
+    shift
+    until grep --extended-regexp "$pattern" <<<"$("$@" 2>&1)"; do
+        [ $SECONDS -lt $deadline ] || die "it does not say '$pattern': $*"
+        sleep 0.1
+    done
+}
+
+# What systemctl says of superd, or will.
+status_says() { until_says "$1" systemctl status --no-pager superd.service superd.socket; }
+
 # wait_for_journal PATTERN OPTION...: until there is such an entry, one that is there already or the next.
 wait_for_journal() {
     local pattern=$1
