@@ -5,7 +5,8 @@
 #   deb.sh lint RELEASE         lintian of that release over what is there
 #   deb.sh reproduce RELEASE    builds once more, in another folder, and compares the bytes with what is there
 #
-# RELEASE is bookworm or trixie. DEB_VERSION=0.0.9 builds what calls itself that. ROOTS: where clean roots are (see root.sh).
+# RELEASE is bookworm or trixie. ROOTS: where clean roots are (see root.sh). DEB_VERSION=0.0.9 builds what calls itself that, into
+# build/deb/RELEASE-0.0.9.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,7 +18,7 @@ case $release in
     *) echo "deb.sh: superd has packages for bookworm and trixie, not for $release" >&2; exit 1 ;;
 esac
 version=${DEB_VERSION:-$(sed -n '1s/.*(\(.*\)-.*/\1/p' packaging/deb/changelog)}
-work=build/deb/$release
+work=build/deb/$release${DEB_VERSION:+-$DEB_VERSION}
 cache=build/deb/cache
 # Where $work is in the overlay.
 place=/build
