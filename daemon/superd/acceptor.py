@@ -64,9 +64,7 @@ class Acceptor:
         self._loop.remove_reader(listener.sock.fileno())
         while accept_the_rest and self.accept(listener):
             pass
-        retry = self._retries.pop(listener, None)
-        if retry is not None:
-            retry.cancel()
+        self._forget_retry(listener)
 
     def close(self) -> None:
         """Give the reserve back."""
@@ -152,7 +150,15 @@ class Acceptor:
     def _pause(self, listener: Listener) -> None:
         """Wait a little: readiness is level-triggered and would call us again at once, for ever."""
         self._loop.remove_reader(listener.sock.fileno())
+        self._forget_retry(
+            listener
+        )  # a stop accepts also while one waits, which would come when the socket is closed
         self._retries[listener] = self._loop.call_later(_PAUSE, self.listen, listener)
+
+    def _forget_retry(self, listener: Listener) -> None:
+        retry = self._retries.pop(listener, None)
+        if retry is not None:
+            retry.cancel()
 
 
 def _accept(listener: Listener) -> socket.socket:

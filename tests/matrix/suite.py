@@ -30,6 +30,7 @@ LEFT_OUT: Final = {
     "tests/chaos": "boots a systemd, with what make install builds of the sources",
     "tests/matrix": "the matrix itself",
     "tests/packaging": "builds what is tested here",
+    "tests/site": "builds the site of the repository's pages",
     "tests/system": "boots a systemd, with what make install builds of the sources",
     "tests/typing": "what type checkers make of the sources",
 }
