@@ -20,8 +20,22 @@ EVERYWHERE: Final = (
     "tests/hot_path",
     "tests/wire",
 )
-#: For a look at two cells in a few minutes: where versions of pydantic and of Python have made a difference.
-QUICK: Final = ("tests/wire", "tests/client", "tests/contract", "tests/ctl")
+#: For a look at two cells in three minutes: where versions of pydantic and of Python have made a difference, and each shell over
+#: each kind of socket once.
+QUICK: Final = (
+    "tests/conformance",
+    "tests/contract",
+    "tests/ctl",
+    "tests/wire",
+    *(
+        f"tests/client/test_{name}.py"
+        for name in ("bounds", "contract", "errors", "imports", "proving", "sensitive", "strictjson")
+    ),
+    *(
+        f"tests/daemon/test_{name}.py"
+        for name in ("bad_input", "fastpath", "openrpc", "secrets", "server", "session", "validators")
+    ),
+)
 
 #: The others, and why: each is run by `make test`.
 LEFT_OUT: Final = {
