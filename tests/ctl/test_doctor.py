@@ -433,6 +433,16 @@ def test_the_units_of_an_instance_and_of_a_user() -> None:
     assert "systemctl --user try-restart superd@inventory.service" in (findings["watchdog-off"].fix or "")
 
 
+def test_the_user_of_an_instance_is_made_by_its_socket() -> None:
+    accounts = Accounts({"superd-lab": None, "root": 0}, {"superd": 990}, ("romd",))
+    listening = replace(WELL, instance=Instance("lab"), accounts=accounts, sockets=())
+    assert found(listening)["user-missing"].fix == "systemctl restart superd@lab.socket"
+    stopped = replace(
+        in_state("stopped", place=NO_FILE), instance=Instance("lab"), accounts=accounts, sockets=()
+    )
+    assert set(found(stopped)) == {"socket-stopped"}
+
+
 # --- reports ---------------------------------------------------------------------------------------------------------
 
 

@@ -356,6 +356,25 @@ def test_an_address_that_is_no_units(healthy: Guest) -> None:
     assert "wrong type" in report.findings["daemon-silent"]["message"]
 
 
+def test_an_instance(healthy: Guest) -> None:
+    file = "/etc/superd/instances/lab.toml"
+    healthy.write(file, "")
+    healthy.systemctl("enable", "--now", "superd@lab.socket")
+    try:
+        assert examine(healthy, "--instance=lab", "--probe").faults == set()
+        healthy.write(file, "drain_timout = 3\n")
+        healthy.systemctl("stop", "superd@lab.socket")
+        report = examine(healthy, "--instance=lab")
+        assert report.faults == {"socket-stopped", "config-unknown-key"}
+        mend(healthy, report, "config-unknown-key", "socket-stopped")
+        assert examine(healthy, "--instance=lab", "--probe").faults == set()
+        assert healthy.path(file).read_text() == "drain_timeout = 3\n"
+    finally:
+        healthy.systemctl("disable", "--now", "superd@lab.socket")
+        healthy.systemctl("stop", "superd@lab.service")
+        healthy.exec("rm", "-r", file, "/var/lib/superd-lab")
+
+
 def test_the_text_for_people(healthy: Guest) -> None:
     mask(healthy)
     done = healthy.exec("superctl", "doctor", check=False)

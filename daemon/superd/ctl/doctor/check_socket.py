@@ -142,8 +142,13 @@ def check_accounts(facts: UnitFacts) -> Iterator[Finding]:
     instance, accounts = facts.instance, facts.accounts
     missing = [name for name, uid in accounts.users.items() if uid is None]
     lacking = [name for name, gid in accounts.groups.items() if gid is None]
+    mend = f"systemd-sysusers && {start_again(instance)}"
+    if instance.name:
+        # The start of its socket makes the user of an instance.
+        mend = systemctl(instance, "restart", instance.socket_unit)
+        if isinstance(facts.socket, Unit) and not facts.socket.is_active:
+            missing.clear()
     if missing or lacking:
-        mend = f"systemd-sysusers && {start_again(instance)}"
         yield from (
             found("user-missing", f"there is no user {name}, as which superd runs", mend) for name in missing
         )

@@ -7,6 +7,7 @@ from superd.ctl.doctor.facts import UnitFacts
 from superd.ctl.doctor.findings import Finding, Unknown, found, unchecked, well
 from superd.ctl.doctor.mending import drop_in, install_again, reload_units, start_again, systemctl
 from superd.ctl.doctor.units import Unit
+from superd.ctl.selection import count
 from superd_client.instances import Instance
 
 #: What the exit statuses of superd and of systemd's own part of a start say (systemd.exec(5)).
@@ -46,7 +47,7 @@ def check_service(facts: UnitFacts) -> Iterator[Finding]:
     elif state == "activating" and (tried := _tries(unit)):
         yield found(
             "service-restarting",
-            f"{unit.name} does not come up, and is tried again each second ({tried} times so far){_why(unit)}",
+            f"{unit.name} does not come up, and is tried again each second ({count(tried, 'failed start')} so far){_why(unit)}",
             f"journalctl {'--user ' if instance.user else ''}--unit={unit.name} --priority=err --lines=10",
         )
     elif unit.is_active:

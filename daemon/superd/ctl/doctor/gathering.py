@@ -45,7 +45,7 @@ def gather(session: Session, *, seconds: float | None, probe: bool) -> Facts:
     if instance is None:
         return _socket_alone(session, wait)
     # First: everything else is then seen as it is after it.
-    probed = _probe(session, wait) if probe else None
+    probed = _probe(session, seconds) if probe else None
     units = show_units(instance.systemctl, (instance.service_unit, instance.socket_unit))
     service, socket = (units, units) if isinstance(units, Unknown) else units
     place = look_at(session.address, connect=isinstance(socket, Unit) and not socket.is_active)
@@ -94,7 +94,7 @@ def _say_alone(session: Session, place: Place | None, seconds: float) -> Status 
     return _say(session, seconds)
 
 
-def _say(session: Session, seconds: float) -> Status | Unknown:
+def _say(session: Session, seconds: float | None) -> Status | Unknown:
     try:
         return session.ask(status, Nothing(), timeout=seconds)
     except SuperdError as error:
@@ -110,7 +110,8 @@ def _ask(
     return _say(session, seconds)
 
 
-def _probe(session: Session, seconds: float) -> Probe:
+def _probe(session: Session, seconds: float | None) -> Probe:
+    """A first call, which may have to wait for a start: for as long as any call, unless the command line says so."""
     begin = time.monotonic_ns()
     answer = _say(session, seconds)
     usec = (time.monotonic_ns() - begin) // 1000
