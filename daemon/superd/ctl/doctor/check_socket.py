@@ -1,5 +1,6 @@
 """The socket as a file, its folder, and who may connect."""
 
+import shlex
 from collections.abc import Iterator
 from typing import Final
 
@@ -69,12 +70,12 @@ def _left_over(facts: Facts, place: Place) -> Iterator[Finding]:
         yield found(
             "socket-stale",
             f"{place.path} was left behind, and nobody listens there ({place.answer})",
-            f"rm -f {place.path} && {start_again(instance)}",
+            f"rm -f {shlex.quote(place.path)} && {start_again(instance)}",
         )
 
 
 def _no_socket(place: Place, listen: str | None) -> Finding:
-    remove = f"rm -r {place.path}"
+    remove = f"rm -r {shlex.quote(place.path)}"
     return found(
         "socket-file-foreign", f"{place.path} is no socket", f"{remove} && {listen}" if listen else remove
     )

@@ -53,10 +53,10 @@ def start_again(instance: Instance) -> str:
 
 
 def edit(fault: Fault) -> str:
-    """Correct a line: the misspelt word where the right one is known, else whatever an editor is needed for."""
+    """Correct a file: the misspelt word where the right one is known, else whatever an editor is needed for."""
     file, key = shlex.quote(fault.source), fault.key.rpartition(".")[2]
-    if fault.line is None or not fault.source.startswith("/"):
-        return f'"${{EDITOR:-vi}}" {file}' if fault.source.startswith("/") else ""
+    if fault.line is None:
+        return f'"${{EDITOR:-vi}}" {file}'
     suggested = _SUGGESTED.search(fault.message)
     if suggested and re.fullmatch(r"\w+", key):
         return f"sed -i '{fault.line}s/\\b{key}\\b/{suggested[1]}/' {file}"
