@@ -257,6 +257,22 @@ def test_a_user_has_a_superd_of_his_own(alices: Guest) -> None:
     assert not any("left to the next process" in line for line in said), "it knows a stop from a restart"
 
 
+def test_doctor_looks_at_a_users_superd(alices: Guest) -> None:
+    def diagnose(*options: str) -> dict[str, Any]:
+        done = as_alice(alices, "superctl", "--user", "doctor", "--json", *options, check=False)
+        found = json.loads(done.stdout)["findings"]
+        return {each["id"]: each for each in found if each["severity"] in {"fault", "warning"}}
+
+    as_alice(alices, "systemctl", "--user", "enable", "--now", "superd.socket")
+    assert diagnose("--probe") == {}
+    as_alice(alices, "systemctl", "--user", "stop", "superd.socket")
+    found = diagnose()
+    assert set(found) == {"socket-stopped"}
+    as_alice(alices, "bash", "-c", found["socket-stopped"]["fix"])
+    assert diagnose() == {}
+    as_alice(alices, "systemctl", "--user", "disable", "--now", "superd.socket")
+
+
 def test_a_user_has_instances_and_policies_of_his_own(alices: Guest) -> None:
     asked = ("superctl", "--user", "--instance=inventory")
     done = as_alice(alices, "systemctl", "--user", "start", "superd@inventory.socket", check=False)
