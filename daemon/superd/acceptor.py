@@ -150,9 +150,8 @@ class Acceptor:
     def _pause(self, listener: Listener) -> None:
         """Wait a little: readiness is level-triggered and would call us again at once, for ever."""
         self._loop.remove_reader(listener.sock.fileno())
-        self._forget_retry(
-            listener
-        )  # a stop accepts also while one waits, which would come when the socket is closed
+        # A stop accepts also while a retry waits, which would else come when the socket is closed.
+        self._forget_retry(listener)
         self._retries[listener] = self._loop.call_later(_PAUSE, self.listen, listener)
 
     def _forget_retry(self, listener: Listener) -> None:

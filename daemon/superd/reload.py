@@ -178,5 +178,6 @@ def _tell(result: Reloaded, log: FilteringBoundLogger) -> None:
     )
 
 
-def _changes_text(changes: tuple[SettingChange, ...]) -> str | None:
-    return "; ".join(f"{each.name}: {each.old} -> {each.new}" for each in changes) or None
+def _changes_text(changes: tuple[SettingChange, ...]) -> str:
+    """A field that is not there would stand in the catalog's text by its name."""
+    return "; ".join(f"{each.name}: {each.old} -> {each.new}" for each in changes) or "none"

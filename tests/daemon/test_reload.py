@@ -128,7 +128,9 @@ def defaults(names: dict[str, object]) -> dict[str, tuple[Any, Any]]:
 def test_nothing_new(daemon: Reloading) -> None:
     nothing = {"files": [], "rules": 0, "warnings": []}
     assert daemon.reload() == {"changed": [], "needs_restart": [], "policy": nothing}
-    assert "info     reloaded: superd.reload from uid " in daemon.wait_for("reloaded")
+    said = daemon.wait_for("reloaded")
+    assert "info     reloaded: superd.reload from uid " in said
+    assert "changed=none needs_restart=none" in said
 
 
 def test_every_setting_is_one_of_both() -> None:
