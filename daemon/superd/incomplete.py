@@ -20,7 +20,6 @@ DPKG_INFO: Final = "/var/lib/dpkg/info"
 #: The packages that have what superd imports. All but the first are of Debian 13: for Debian 12 superd brings the modules itself.
 PACKAGES: Final = (
     "superd",
-    "python3-superd-client",
     "python3-pydantic",
     "python3-pydantic-core",
     "python3-structlog",
