@@ -189,6 +189,7 @@ dist: $(READY) ## Wheels and sdists of superd-client and superd, in dist; the sa
 
 # --- package it ---------------------------------------------------------------------------------------------------
 
+RELEASES ?= bookworm trixie
 # DEB_VERSION=0.0.9: packages that call themselves that, in build/deb/RELEASE-0.0.9, to upgrade from. ROOTS=: where clean roots of the releases are.
 export DEB_VERSION ROOTS
 
