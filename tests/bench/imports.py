@@ -7,14 +7,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-#: What a user writes; the first is what the others are compared with.
-STATEMENTS: Final = (
-    "from pydantic import BaseModel",
-    "import superd_client",
-    "from superd_client import Message, Method",
-    "from superd_client import Client",
-    "from superd_client import AsyncClient",
-)
+#: What a user writes, and what their program has loaded by then. The first is what the others are compared with.
+STATEMENTS: Final = {
+    "from pydantic import BaseModel": "",
+    "import superd_client": "",
+    "from superd_client import Message, Method": "",
+    "from superd_client import Client": "",
+    "from superd_client import AsyncClient": "import asyncio",
+}
+_FIRST: Final = next(iter(STATEMENTS))
 
 #: Times the import of pydantic that a client may take.
 RATIO_MAX: Final = 2.0
@@ -23,6 +24,7 @@ ROUNDS: Final = 25
 
 #: In seconds of the processor: how busy the machine is makes no difference that way, or little.
 _TIMED: Final = """
+{}
 from time import process_time
 begun = process_time()
 {}
@@ -51,7 +53,7 @@ def measure(rounds: int) -> dict[str, list[float]]:
 def ratios(found: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """The median of each, in medians of the first."""
     medians = {statement: statistics.median(seconds) for statement, seconds in found.items()}
-    return {statement: median / medians[STATEMENTS[0]] for statement, median in medians.items()}
+    return {statement: median / medians[_FIRST] for statement, median in medians.items()}
 
 
 def render(found: Mapping[str, Sequence[float]]) -> str:
@@ -63,7 +65,7 @@ def render(found: Mapping[str, Sequence[float]]) -> str:
 
 
 def _seconds(statement: str) -> float:
-    command = [sys.executable, "-I", "-c", _TIMED.format(statement)]
+    command = [sys.executable, "-I", "-c", _TIMED.format(STATEMENTS[statement], statement)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
