@@ -10,6 +10,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS := build/docs
 
 # Where `make install` puts things, and the interpreter that runs them there.
 DESTDIR ?=
@@ -62,11 +63,11 @@ run: $(READY) ## One daemon asks another: superd, inventoryd and romd for a few 
 # --- prove it -------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: $(READY) ## All tests, in parallel, those under a real systemd too (as root); enforces the coverage
+test: $(READY) $(DOCS)/venv/.ready ## All tests, in parallel, those under a real systemd too (as root); enforces the coverage
 	@$(BIN)/pytest $(PARALLEL) --cov --cov-report= --coverage-gate $(PYTEST_FLAGS)
 
 .PHONY: coverage
-coverage: $(READY) ## As test, and htmlcov/ shows each line
+coverage: $(READY) $(DOCS)/venv/.ready ## As test, and htmlcov/ shows each line
 	@$(BIN)/pytest $(PARALLEL) --cov --cov-report=html --coverage-gate $(PYTEST_FLAGS)
 
 # MATRIX="3.11/oldest 3.13/newest": these cells. MATRIX_PYTHONS=: interpreters that are neither on PATH nor of pyenv.
@@ -162,8 +163,6 @@ lint-shell:
 format: $(READY) ## Formats the code, and mends what ruff can mend
 	@$(BIN)/ruff check --fix --quiet || true
 	@$(BIN)/ruff format --quiet
-
-DOCS := build/docs
 
 $(DOCS)/venv/.ready: constraints.txt requirements/docs.txt
 	@$(PYTHON) -m venv --clear $(DOCS)/venv

@@ -10,6 +10,7 @@ packages=(
     systemd-container dbus                    # a booted systemd for tests/system
     strace                                    # counts system calls for tests/hot_path
     jq perl                                   # what pages of the documentation use, whose commands tests run
+    man-db zsh fish                           # show the man pages, and complete, for tests
 )
 
 missing_packages() {

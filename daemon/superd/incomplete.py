@@ -4,7 +4,7 @@ An upgrade that ended half-way, or a file that is gone, would else be a tracebac
 Where superd itself is not there, the program that imports it says the same (packaging/program.in).
 """
 
-from pathlib import Path
+import os
 from typing import Final
 
 #: What half an installation raises when it is imported: modules or names that are not there, files that are cut off, and what
@@ -42,12 +42,17 @@ def describe(error: Exception) -> str:
 
 def how_to_mend(dpkg_info: str = DPKG_INFO) -> str:
     """The command that completes the installation."""
-    packages = [name for name in PACKAGES if _is_known(dpkg_info, name)]
+    known = _known_packages(dpkg_info)
+    packages = [name for name in PACKAGES if name in known]
     if "superd" not in packages:
         return "make install"
     return f"dpkg --configure -a && apt-get install --reinstall {' '.join(packages)}"
 
 
-def _is_known(dpkg_info: str, package: str) -> bool:
-    """Whether dpkg knows the package; a package of one architecture may have it in its name."""
-    return any(Path(dpkg_info).glob(f"{package}.list")) or any(Path(dpkg_info).glob(f"{package}:*.list"))
+def _known_packages(dpkg_info: str) -> set[str]:
+    """The packages that dpkg knows: of each there is NAME.list or, of one architecture, NAME:ARCHITECTURE.list."""
+    try:
+        files = os.listdir(dpkg_info)  # noqa: PTH208 - a start without pathlib
+    except FileNotFoundError:
+        return set()
+    return {file.removesuffix(".list").partition(":")[0] for file in files if file.endswith(".list")}

@@ -3,7 +3,7 @@
 import argparse
 import faulthandler
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,9 +20,7 @@ from superd_client.instances import make_instance
 def run_program(argv: Sequence[str] | None = None) -> int:
     """Do what the command line asks for; the status to exit with."""
     arguments = make_parser().parse_args(argv)
-    overrides = {"listen": arguments.listen, "services": arguments.service}
-    instance = make_instance(arguments.instance or "", user=arguments.user)
-    read = partial(load_settings, config=arguments.config, instance=instance, overrides=overrides)
+    read = settings_reader(arguments)
     try:
         settings = read()
     except SettingsError as error:
@@ -32,6 +30,13 @@ def run_program(argv: Sequence[str] | None = None) -> int:
     configure_logging(target=settings.log_target, level=settings.log_level)
     faulthandler.enable()  # the watchdog's SIGABRT then leaves the stack of every thread on stderr
     return run(settings, read)
+
+
+def settings_reader(arguments: argparse.Namespace) -> Callable[[], Settings]:
+    """What reads the settings that a command line asks for, at the start and at each reload."""
+    overrides = {"listen": arguments.listen, "services": arguments.service}
+    instance = make_instance(arguments.instance or "", user=arguments.user)
+    return partial(load_settings, config=arguments.config, instance=instance, overrides=overrides)
 
 
 def make_parser() -> argparse.ArgumentParser:

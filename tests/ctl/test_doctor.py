@@ -171,8 +171,8 @@ BAD: Final[Mapping[str, tuple[Facts, str]]] = {
         "mkdir -p /var/log/journal",
     ),
     "libraries-broken": (
-        seen(libraries={"superd": "the installation is not complete"}, chosen=None),
-        "apt-get install --reinstall superd",
+        seen(libraries={"superd": "the installation is not complete"}, chosen=None, mend="make install"),
+        "make install",
     ),
     "listen-address-wrong": (seen(addresses=("'x' is no address",)), "superd --check"),
     "loop-slow": (

@@ -83,15 +83,21 @@ sys.exit(main(["--listen", sys.argv[1]]))
 """
 
 
-def test_what_a_start_does_without(tmp_path: Path) -> None:
+def run_program(program: str, folder: Path) -> str:
+    """What a program that starts a superd writes, until it ends."""
     done = subprocess.run(
-        [sys.executable, "-c", START, f"unix:{tmp_path / 's'}"],
+        [sys.executable, "-c", program, f"unix:{folder / 's'}"],
         capture_output=True,
         text=True,
         check=True,
         env=clean_environment(),
+        timeout=PATIENCE,
     )
-    is_enabled, searched, *loaded = done.stdout.split()
+    return done.stdout
+
+
+def test_what_a_start_does_without(tmp_path: Path) -> None:
+    is_enabled, searched, *loaded = run_program(START, tmp_path).split()
     assert "superd.server" in loaded
     assert not NOT_AT_START & set(loaded)
     assert is_enabled == "True"
@@ -114,14 +120,7 @@ sys.exit(main(["--listen", sys.argv[1]]))
 
 
 def test_nothing_is_left_to_be_imported_from_files_of_another_version(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LATE, f"unix:{tmp_path / 's'}"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=clean_environment(),
-    )
-    assert done.stdout == "True\n"
+    assert run_program(LATE, tmp_path) == "True\n"
 
 
 #: Makes contracts of models, and shows how many validators and serializers were made beside those that the models have.

@@ -143,10 +143,14 @@ class Reader:
             assert as_pattern(output).fullmatch(written), f"$ {command}\n{written}\nexpected:\n{output}"
         self.checked += 1
 
+    def words_of(self, command: str) -> list[str]:
+        """What runs a command."""
+        return ["bash", "-c", command]
+
     def execute(self, command: str) -> tuple[int, str]:
         """The exit status, and what it writes to standard output and standard error."""
         done = subprocess.run(
-            ["bash", "-c", command],
+            self.words_of(command),
             cwd=self.directory,
             env=self.environment,
             stdin=subprocess.DEVNULL,

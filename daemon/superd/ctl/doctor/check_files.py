@@ -69,7 +69,7 @@ def check_libraries(facts: UnitFacts) -> Iterator[Finding]:
     broken = seen.libraries.get("superd", "")
     missing = [name for name, fault in seen.libraries.items() if fault and name in _LIBRARIES]
     if broken:
-        yield found("libraries-broken", broken, install_again(facts))
+        yield found("libraries-broken", broken, seen.mend)
         return
     for name in missing:
         finding, package, effect = _LIBRARIES[name]

@@ -4,7 +4,6 @@ Services are code of others: it may hang, write to standard output, or end the p
 and where we are root, as the user of the unit: files that he cannot read are a fault that root would not see.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -70,6 +69,7 @@ def _read(answer: Mapping[str, Any]) -> Examination:
         tuple(answer.get("addresses", ())),
         None if chosen is None else Chosen(*chosen),
         answer["libraries"],
+        answer.get("mend", ""),
     )
 
 
@@ -91,19 +91,14 @@ def main(argv: Sequence[str]) -> None:
 def _examine(argv: Sequence[str]) -> dict[str, Any]:
     libraries = {name: _why_not(name) for name in OPTIONAL}
     try:
-        from superd.settings_sources import SettingsError, load_settings
-        from superd_client.instances import make_instance
+        from superd.program import make_parser, settings_reader
+        from superd.settings_sources import SettingsError
     except Exception as error:  # noqa: BLE001 - half an installation may raise anything
-        from superd.incomplete import describe
+        from superd.incomplete import describe, how_to_mend
 
-        return {"libraries": {**libraries, "superd": describe(error)}}
-    arguments, _ = _parser().parse_known_args(argv)
+        return {"libraries": {**libraries, "superd": describe(error)}, "mend": how_to_mend()}
     try:
-        settings = load_settings(
-            config=arguments.config,
-            instance=make_instance(arguments.instance, user=arguments.user),
-            overrides={"listen": arguments.listen, "services": arguments.service},
-        )
+        settings = settings_reader(make_parser().parse_args(argv))()
     except SettingsError as error:
         return {"libraries": libraries, "settings": [_with_line(*problem) for problem in error.problems]}
     return {
@@ -129,17 +124,6 @@ def _look_further(settings: Any) -> dict[str, Any]:
     except PolicyError as error:
         return {**found, "policy": list(map(list, error.errors))}
     return {**found, "doubts": list(map(list, loaded.warnings))}
-
-
-def _parser() -> argparse.ArgumentParser:
-    """Those of superd's options that matter to its settings."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--instance", default="")
-    parser.add_argument("--user", action="store_true")
-    parser.add_argument("--listen", action="append")
-    parser.add_argument("--service", action="append")
-    return parser
 
 
 def _with_line(source: str, key: str, message: str) -> list[Any]:

@@ -100,7 +100,8 @@ class Chosen(NamedTuple):
 class Examination(NamedTuple):
     """What a start would read: faults of the settings, of the policy and of services; doubts of the policy.
 
-    `chosen` is None where the settings are wrong. `libraries` has what can be imported, with "" or why it cannot.
+    `chosen` is None where the settings are wrong. `libraries` has what can be imported, with "" or why it cannot; `mend` is the
+    command that completes the installation, where superd itself is among those that cannot.
     """
 
     settings: tuple[Fault, ...]
@@ -110,6 +111,7 @@ class Examination(NamedTuple):
     addresses: tuple[str, ...]
     chosen: Chosen | None
     libraries: Mapping[str, str]
+    mend: str = ""
 
 
 class Exposure(NamedTuple):
