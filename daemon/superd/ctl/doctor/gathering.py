@@ -5,6 +5,7 @@ import platform
 import pwd
 import re
 import time
+from pathlib import Path
 from typing import Final
 
 from superd import __version__
@@ -33,6 +34,9 @@ STATUS_SECONDS: Final = 5.0
 
 #: Where systemd makes the folders of StateDirectory=.
 _STATES: Final = "/var/lib"
+
+#: Where the sockets of the host are.
+_SOCKETS: Final = "/run"
 
 #: What a unit has that was never loaded.
 _NO_UNIT: Final = Unit({})
@@ -69,7 +73,7 @@ def gather(session: Session, *, seconds: float | None, probe: bool) -> Facts:
         probe=probed,
         exposure=_exposure(service, instance),
         journal=look_at_journal(),
-        run=room_in(os.path.dirname(session.address.path or "/run/")) or room_in("/run"),  # noqa: PTH120
+        run=_room_of(session.address.path),
         state=_state(service, instance),
         version=__version__,
     )
@@ -148,6 +152,12 @@ def _exposure(service: Unit | Unknown, instance: Instance) -> Exposure | Unknown
     if instance.user or not service.is_loaded:
         return None
     return exposure_of(instance.service_unit)
+
+
+def _room_of(path: str | None) -> Space | None:
+    """The room where the socket is; in /run for an abstract one, and where the folder is not there."""
+    folder = _SOCKETS if path is None else str(Path(path).parent)
+    return room_in(folder) or room_in(_SOCKETS)
 
 
 def _state(service: Unit | Unknown, instance: Instance) -> Space | None:
